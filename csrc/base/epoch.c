@@ -1,0 +1,115 @@
+#include "base/epoch.h"
+
+/* Why it is safe. The writer's unlinking, the reader's count and its load of the pointer, and the look at the counts
+ * below are sequentially consistent, so they have one order. A reader that got the object counted itself before it was
+ * unlinked, hence before any look taken after the object was retired; until it leaves, its stripe is not seen empty.
+ * Readers that enter later keep the stripe busy but cannot find the object, and it is enough to have seen the stripe
+ * empty once. */
+
+#if NR_EPOCH_STRIPES != 32
+#error "nr_epoch_link.waiting has a bit for each stripe"
+#endif
+#define ALL_STRIPES UINT32_MAX
+
+#ifdef __GLIBC__
+/* Spares each read a call into the dynamic linker. Other C libraries refuse it in a library loaded late. */
+#define FAST_THREAD_LOCAL __attribute__((tls_model("initial-exec")))
+#else
+#define FAST_THREAD_LOCAL
+#endif
+
+static _Thread_local unsigned own_stripe_plus_one FAST_THREAD_LOCAL; /* 0: none yet. */
+static _Atomic unsigned next_stripe;
+
+unsigned nr_epoch_stripe_of_thread(void)
+{
+    if (NR_UNLIKELY(own_stripe_plus_one == 0)) {
+        unsigned turn = atomic_fetch_add_explicit(&next_stripe, 1, memory_order_relaxed);
+        own_stripe_plus_one = turn % NR_EPOCH_STRIPES + 1;
+    }
+    return own_stripe_plus_one - 1;
+}
+
+void nr_epoch_init(struct nr_epoch *epoch)
+{
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) atomic_init(&epoch->stripes[i].active, 0);
+    nr_mutex_init(&epoch->lock, NR_RANK_EPOCH);
+    epoch->retired = NULL;
+    atomic_init(&epoch->retired_count, 0);
+}
+
+/* Takes the list. The link goes with its object. */
+static void release_all(struct nr_epoch_link *link)
+{
+    while (link) {
+        struct nr_epoch_link *next = link->next;
+        link->release(link);
+        link = next;
+    }
+}
+
+void nr_epoch_destroy(struct nr_epoch *epoch)
+{
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) NR_ASSERT(atomic_load(&epoch->stripes[i].active) == 0);
+    release_all(epoch->retired);
+    epoch->retired = NULL;
+    atomic_store(&epoch->retired_count, 0);
+    nr_mutex_destroy(&epoch->lock);
+}
+
+static uint32_t find_empty_stripes(struct nr_epoch *epoch)
+{
+    uint32_t empty = 0;
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) {
+        if (atomic_load_explicit(&epoch->stripes[i].active, memory_order_seq_cst) == 0) empty |= 1u << i;
+    }
+    return empty;
+}
+
+/* Cuts out what nobody can have any more. All on the list were retired before the look at the stripes. */
+static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
+{
+    struct nr_epoch_link **at = &epoch->retired, *taken = NULL;
+    uint32_t empty = find_empty_stripes(epoch);
+    uint64_t count = 0;
+
+    while (*at) {
+        struct nr_epoch_link *link = *at;
+        link->waiting &= ~empty;
+        if (link->waiting != 0) {
+            at = &link->next;
+            continue;
+        }
+        *at = link->next;
+        link->next = taken;
+        taken = link;
+        count++;
+    }
+    atomic_fetch_sub_explicit(&epoch->retired_count, count, memory_order_relaxed);
+    return taken;
+}
+
+void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link)
+{
+    struct nr_epoch_link *unreachable;
+
+    link->waiting = ALL_STRIPES;
+    nr_mutex_lock(&epoch->lock);
+    link->next = epoch->retired;
+    epoch->retired = link;
+    atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
+    unreachable = take_unreachable_locked(epoch);
+    nr_mutex_unlock(&epoch->lock);
+    release_all(unreachable);
+}
+
+void nr_epoch_collect(struct nr_epoch *epoch)
+{
+    struct nr_epoch_link *unreachable;
+
+    if (atomic_load_explicit(&epoch->retired_count, memory_order_relaxed) == 0) return;
+    nr_mutex_lock(&epoch->lock);
+    unreachable = take_unreachable_locked(epoch);
+    nr_mutex_unlock(&epoch->lock);
+    release_all(unreachable);
+}

@@ -1,0 +1,53 @@
+#include "base/histogram.h"
+
+/* Below 16 a bucket for each value; above, 16 buckets for each power of two. */
+#define STEP_BITS 4
+#define STEPS (1u << STEP_BITS)
+
+static unsigned find_bucket(uint64_t nanoseconds)
+{
+    unsigned shift, bucket;
+    if (nanoseconds < STEPS) return (unsigned)nanoseconds;
+    shift = 63 - (unsigned)__builtin_clzll(nanoseconds) - STEP_BITS;
+    bucket = shift * STEPS + (unsigned)(nanoseconds >> shift);
+    return NR_MIN(bucket, NR_HISTOGRAM_BUCKETS - 1u);
+}
+
+static double middle_of(unsigned bucket)
+{
+    unsigned shift = bucket < 2 * STEPS ? 0 : bucket / STEPS - 1;
+    uint64_t low = (uint64_t)(bucket - shift * STEPS) << shift;
+    return (double)low + (double)((1ull << shift) - 1) / 2;
+}
+
+void nr_histogram_record(struct nr_histogram *histogram, uint64_t nanoseconds)
+{
+    uint64_t max_ns = atomic_load_explicit(&histogram->max_ns, memory_order_relaxed);
+    while (nanoseconds > max_ns && !atomic_compare_exchange_weak_explicit(&histogram->max_ns, &max_ns, nanoseconds,
+                                                                          memory_order_relaxed, memory_order_relaxed)) {
+    }
+    atomic_fetch_add_explicit(&histogram->buckets[find_bucket(nanoseconds)], 1, memory_order_relaxed);
+}
+
+void nr_histogram_summary(const struct nr_histogram *histogram, struct nori_latency *latency_out)
+{
+    static const double shares[] = {0.5, 0.95, 0.99, 0.999};
+    double *const results[] = {&latency_out->p50, &latency_out->p95, &latency_out->p99, &latency_out->p999};
+    double max_ns = (double)atomic_load_explicit(&histogram->max_ns, memory_order_relaxed);
+    uint64_t counts[NR_HISTOGRAM_BUCKETS], sample_count = 0, below = 0;
+    unsigned bucket = 0;
+
+    *latency_out = (struct nori_latency){.count = atomic_load_explicit(&histogram->count, memory_order_relaxed)};
+    /* One look at each counter: others go on counting, and the ranks must fit the sum. */
+    for (unsigned i = 0; i < NR_HISTOGRAM_BUCKETS; i++) {
+        counts[i] = atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
+        sample_count += counts[i];
+    }
+    if (sample_count == 0) return;
+    for (size_t i = 0; i < NR_ARRAY_LEN(shares); i++) {
+        uint64_t rank = (uint64_t)(shares[i] * (double)(sample_count - 1));
+        while (bucket < NR_HISTOGRAM_BUCKETS - 1 && below + counts[bucket] <= rank) below += counts[bucket++];
+        *results[i] = NR_MIN(middle_of(bucket), max_ns) / 1000;
+    }
+    latency_out->max = max_ns / 1000;
+}
