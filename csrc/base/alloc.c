@@ -11,6 +11,7 @@
 static _Atomic uint64_t allocation_count;
 static _Atomic uint64_t live_count;
 static _Atomic uint64_t failing_number; /* In terms of allocation_count; 0: none. */
+static _Thread_local bool is_spared;
 
 void nr_alloc_fail_at(uint64_t nth)
 {
@@ -30,6 +31,7 @@ uint64_t nr_alloc_live(void)
 /* Counts an allocation; whether it is to fail. */
 static bool must_fail(void)
 {
+    if (is_spared) return false;
     uint64_t number = atomic_fetch_add(&allocation_count, 1) + 1;
     return number == atomic_load(&failing_number);
 }
@@ -44,6 +46,11 @@ static void note_freed(void)
 {
     atomic_fetch_sub(&live_count, 1);
 }
+
+static void spare(bool spared)
+{
+    is_spared = spared;
+}
 #else
 static inline bool must_fail(void)
 {
@@ -57,6 +64,11 @@ static inline void *note_new(void *memory)
 
 static inline void note_freed(void)
 {
+}
+
+static inline void spare(bool spared)
+{
+    (void)spared;
 }
 #endif
 
@@ -114,4 +126,20 @@ char *nr_strdup(const char *text)
 void nori_free(void *memory)
 {
     nr_free(memory);
+}
+
+void *nr_calloc_spared(size_t count, size_t bytes)
+{
+    spare(true);
+    void *memory = nr_calloc(count, bytes);
+    spare(false);
+    return memory;
+}
+
+void *nr_realloc_spared(void *memory, size_t bytes)
+{
+    spare(true);
+    memory = nr_realloc(memory, bytes);
+    spare(false);
+    return memory;
 }

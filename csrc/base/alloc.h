@@ -14,6 +14,10 @@ void *nr_alloc_aligned(size_t alignment, size_t bytes); /* A power of two; nr_fr
 void nr_free(void *memory);                              /* NULL is fine. */
 char *nr_strdup(const char *text);
 
+/* The same, for memory that stands for a disk's blocks (the simulated disk): a test's failing allocation passes it by. */
+void *nr_calloc_spared(size_t count, size_t bytes);
+void *nr_realloc_spared(void *memory, size_t bytes);
+
 #ifdef NR_TEST
 /* The n-th allocation from now fails, once (n >= 1); 0: none. */
 void nr_alloc_fail_at(uint64_t nth);

@@ -10,10 +10,10 @@ static int grow(struct nr_sim_pages *pages, size_t count)
     size_t capacity = NR_MAX(pages->capacity, 4);
     if (count <= pages->capacity) return 0;
     while (capacity < count) capacity *= 2;
-    uint32_t *touched = nr_realloc(pages->touched, capacity * sizeof(*touched));
+    uint32_t *touched = nr_realloc_spared(pages->touched, capacity * sizeof(*touched));
     if (!touched) return ENOMEM;
     pages->touched = touched;
-    struct nr_sim_page *items = nr_realloc(pages->items, capacity * sizeof(*items));
+    struct nr_sim_page *items = nr_realloc_spared(pages->items, capacity * sizeof(*items));
     if (!items) return ENOMEM;
     memset(items + pages->capacity, 0, (capacity - pages->capacity) * sizeof(*items));
     pages->items = items;
@@ -31,11 +31,11 @@ int nr_sim_pages_prepare(struct nr_sim_pages *pages, uint64_t offset, uint64_t s
     for (size_t i = first; i <= last; i++) {
         struct nr_sim_page *page = &pages->items[i];
         bool is_new = !page->current;
-        if (is_new && !(page->current = nr_calloc(1, NR_SIM_PAGE_BYTES))) return ENOMEM;
+        if (is_new && !(page->current = nr_calloc_spared(1, NR_SIM_PAGE_BYTES))) return ENOMEM;
         /* A new page's bytes on the disk are zeros, for which no buffer is needed. */
         bool needs_durable = !page->durable && (spare || (!is_new && !(page->dirty | page->lost)));
         if (!needs_durable) continue;
-        if (!(page->durable = nr_alloc(NR_SIM_PAGE_BYTES))) return ENOMEM;
+        if (!(page->durable = nr_calloc_spared(1, NR_SIM_PAGE_BYTES))) return ENOMEM;
         if (page->dirty | page->lost) memset(page->durable, 0, NR_SIM_PAGE_BYTES);
     }
     return 0;
@@ -110,7 +110,7 @@ int nr_sim_inode_sync(const struct nr_sim_disk *disk, struct nr_sim_inode *inode
     /* Only a page with lost sectors goes on having bytes on the disk of its own. */
     for (size_t i = 0; i < pages->touched_count; i++) {
         struct nr_sim_page *page = &pages->items[pages->touched[i]];
-        if (page->lost && !page->durable && !(page->durable = nr_calloc(1, NR_SIM_PAGE_BYTES))) return ENOMEM;
+        if (page->lost && !page->durable && !(page->durable = nr_calloc_spared(1, NR_SIM_PAGE_BYTES))) return ENOMEM;
     }
     size_t kept = 0;
     for (size_t i = 0; i < pages->touched_count; i++) {

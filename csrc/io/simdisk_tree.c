@@ -17,7 +17,7 @@ static uint32_t hash_of(const char *text)
 static struct nr_sim_name *name_create(const char *text)
 {
     size_t size = strlen(text) + 1;
-    struct nr_sim_name *name = nr_alloc(sizeof(*name) + size);
+    struct nr_sim_name *name = nr_calloc_spared(1, sizeof(*name) + size);
     if (!name) return NULL;
     name->refs = 1;
     name->hash = hash_of(text);
@@ -38,7 +38,7 @@ static void name_unref(struct nr_sim_name *name)
 
 struct nr_sim_inode *nr_sim_inode_create(struct nr_sim_disk *disk, bool is_dir)
 {
-    struct nr_sim_inode *inode = nr_calloc(1, sizeof(*inode));
+    struct nr_sim_inode *inode = nr_calloc_spared(1, sizeof(*inode));
     if (!inode) return NULL;
     inode->refs = 1;
     inode->is_dir = is_dir;
@@ -97,7 +97,7 @@ static int entries_reserve(struct nr_sim_entries *entries, size_t count)
 {
     if (count <= entries->capacity) return 0;
     size_t capacity = NR_MAX(count, 2 * entries->capacity);
-    struct nr_sim_entry *items = nr_realloc(entries->items, NR_MAX(capacity, 8) * sizeof(*items));
+    struct nr_sim_entry *items = nr_realloc_spared(entries->items, NR_MAX(capacity, 8) * sizeof(*items));
     if (!items) return ENOMEM;
     entries->items = items;
     entries->capacity = NR_MAX(capacity, 8);
@@ -139,7 +139,7 @@ static int make_room(struct nr_sim_disk *disk, struct nr_sim_inode *dir)
     if (code == 0) code = entries_reserve(&dir->durable, most);
     if (code != 0 || disk->change_count < disk->change_capacity) return code;
     size_t capacity = NR_MAX(2 * disk->change_capacity, 16);
-    struct nr_sim_change *changes = nr_realloc(disk->changes, capacity * sizeof(*changes));
+    struct nr_sim_change *changes = nr_realloc_spared(disk->changes, capacity * sizeof(*changes));
     if (!changes) return ENOMEM;
     disk->changes = changes;
     disk->change_capacity = capacity;

@@ -24,8 +24,8 @@ static void destroy(struct nr_memtable *memtable)
 {
     nr_range_stack_destroy(atomic_load_explicit(&memtable->ranges, memory_order_acquire));
     nr_range_stack_destroy(memtable->pending_ranges);
-    nr_key_index_clear(&memtable->views[0].index);
-    nr_key_index_clear(&memtable->views[1].index);
+    nr_hash_index_clear(&memtable->views[0].index);
+    nr_hash_index_clear(&memtable->views[1].index);
     nr_node_pool_clear(&memtable->pool);
     nr_free(memtable);
 }
@@ -43,10 +43,10 @@ nori_status nr_memtable_create(struct nr_epoch *epoch, size_t expected_bytes, st
     memtable->epoch = epoch;
     memtable->expected_bytes = expected_bytes;
     nr_node_pool_init(&memtable->pool);
-    NR_CHECK(nr_key_index_init(&memtable->views[0].index,
+    NR_CHECK(nr_hash_index_init(&memtable->views[0].index,
                                NR_MIN(expected_bytes / NR_MEMTABLE_ENTRY_BYTES, (size_t)NR_MEMTABLE_SAMPLE_COUNT),
                                err));
-    atomic_init(&memtable->index_bytes, nr_key_index_bytes(&memtable->views[0].index));
+    atomic_init(&memtable->index_bytes, nr_hash_index_bytes(&memtable->views[0].index));
     NR_CHECK(nr_node_pool_reserve_one(&memtable->pool, NR_SKIPLIST_HEAD_BYTES, err));
     nr_skiplist_init(&memtable->lists[0], nr_node_pool_alloc(&memtable->pool, NR_SKIPLIST_HEAD_BYTES),
                      nr_slice(NULL, 0));
@@ -163,7 +163,7 @@ static inline void add_to_group(struct nr_memtable *memtable, struct group *grou
     unsigned height = nr_node_height(sequence);
     void *memory = nr_node_pool_alloc(&memtable->pool, nr_node_bytes(key.size, value.size, height));
     uint64_t hash = nr_hash_key(key);
-    nr_key_index_prefetch(&view->index, hash);
+    nr_hash_index_prefetch(&view->index, hash);
     group->nodes[group->count] = nr_node_create(memory, key, nr_tag(sequence, (enum nr_entry_type)type), value, height);
     group->hashes[group->count++] = hash;
     if (type == NR_TYPE_DELETE) add_count(&memtable->delete_count, 1);
@@ -173,7 +173,7 @@ static void insert_group(struct nr_memtable *memtable, struct group *group)
 {
     struct nr_memtable_view *view = atomic_load_explicit(&memtable->view, memory_order_relaxed);
     nr_skiplist_insert_group(view->list, group->nodes, group->count);
-    for (size_t i = 0; i < group->count; i++) nr_key_index_add(&view->index, group->hashes[i], group->nodes[i]);
+    for (size_t i = 0; i < group->count; i++) nr_hash_index_add(&view->index, group->hashes[i], group->nodes[i]);
     group->count = 0;
 }
 
@@ -195,7 +195,7 @@ void nr_memtable_insert_one(struct nr_memtable *memtable, unsigned type, nori_sl
     group.count = 0;
     add_to_group(memtable, &group, type, key, value, sequence);
     nr_skiplist_insert(view->list, group.nodes[0]);
-    nr_key_index_add(&view->index, group.hashes[0], group.nodes[0]);
+    nr_hash_index_add(&view->index, group.hashes[0], group.nodes[0]);
     count_operations(memtable, sequence, 1);
 }
 
@@ -241,7 +241,7 @@ static const struct nr_node *find_entry(const struct nr_memtable *memtable, nori
 {
     const struct nr_memtable_view *view = nr_memtable_view(memtable);
     const struct nr_node *node = NULL;
-    enum nr_key_answer answer = nr_key_index_find(&view->index, hash, key, &node);
+    enum nr_key_answer answer = nr_hash_index_find(&view->index, hash, key, &node);
     if (answer == NR_KEY_ABSENT) return NULL;
     for (int step = 0; answer == NR_KEY_PRESENT && step < NEWEST_STEPS; step++) {
         if (node->tag <= tag) return node;

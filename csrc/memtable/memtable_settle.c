@@ -51,7 +51,7 @@ static void index_list(struct nr_memtable_view *view)
         nori_slice key = nr_node_key(node);
         /* The newest entry of a key comes first. */
         if (is_first || !nr_slice_equal(key, last_key))
-            nr_key_index_add(&view->index, nr_hash_key(key), (struct nr_node *)(uintptr_t)node);
+            nr_hash_index_add(&view->index, nr_hash_key(key), (struct nr_node *)(uintptr_t)node);
         last_key = key;
     }
 }
@@ -63,18 +63,18 @@ nori_status nr_memtable_settle(struct nr_memtable *memtable, struct nori_error *
     nori_slice common = common_of(&memtable->lists[0]);
     uint64_t entries = memtable->expected_bytes / NR_MEMTABLE_ENTRY_BYTES;
     view->list = &memtable->lists[0];
-    NR_CHECK(nr_key_index_init(&view->index, NR_MAX(entries, (uint64_t)NR_MEMTABLE_SAMPLE_COUNT), err));
+    NR_CHECK(nr_hash_index_init(&view->index, NR_MAX(entries, (uint64_t)NR_MEMTABLE_SAMPLE_COUNT), err));
     if (common.size > 0 && nr_node_pool_bytes(&memtable->pool) <= SAMPLE_MAX_BYTES) {
         NR_CHECK(copy_list(memtable, common, err));
         view->list = &memtable->lists[1];
     }
     index_list(view);
     atomic_store_explicit(&memtable->index_bytes,
-                          nr_key_index_bytes(&memtable->views[0].index) + nr_key_index_bytes(&view->index),
+                          nr_hash_index_bytes(&memtable->views[0].index) + nr_hash_index_bytes(&view->index),
                           memory_order_relaxed);
     atomic_store_explicit(&memtable->view, view, memory_order_release);
     memtable->is_settled = true;
 out:
-    if (rc != NORI_OK) nr_key_index_clear(&view->index);
+    if (rc != NORI_OK) nr_hash_index_clear(&view->index);
     return rc;
 }

@@ -2,7 +2,7 @@
 #ifndef NR_MEMTABLE_MEMTABLE_STATE_H
 #define NR_MEMTABLE_MEMTABLE_STATE_H
 
-#include "memtable/key_index.h"
+#include "memtable/hash_index.h"
 #include "memtable/memtable.h"
 #include "memtable/node_pool.h"
 #include "memtable/range_stack.h"
@@ -15,7 +15,7 @@
 /* What point reads go through. Loaded anew for each search. */
 struct nr_memtable_view {
     struct nr_skiplist *list;
-    struct nr_key_index index;
+    struct nr_hash_index index;
 };
 
 struct nr_memtable {

@@ -257,7 +257,7 @@ TEST(an_old_version_is_found_behind_many_newer_ones)
     tear_down(memtable);
 }
 
-TEST(a_key_index_with_far_too_many_entries_still_finds_all)
+TEST(a_hash_index_with_far_too_many_entries_still_finds_all)
 {
     struct nori_error err;
     struct nr_memtable *memtable;

@@ -7,15 +7,15 @@
  * One thread adds, any number ask. An entry is added after it is linked into the list; a reader that knows of it by its
  * published sequence happens after both, so it never misses it. A slot always holds the newest entry; older ones follow
  * it in the list. */
-#ifndef NR_MEMTABLE_KEY_INDEX_H
-#define NR_MEMTABLE_KEY_INDEX_H
+#ifndef NR_MEMTABLE_HASH_INDEX_H
+#define NR_MEMTABLE_HASH_INDEX_H
 
 #include "memtable/skiplist.h"
 
-#define NR_KEY_INDEX_LINE_WORDS 8   /* One cache line; word 0 has the Bloom bits. */
-#define NR_KEY_INDEX_LINE_ENTRIES 4 /* As many are meant to be in one line. */
+#define NR_HASH_INDEX_LINE_WORDS 8   /* One cache line; word 0 has the Bloom bits. */
+#define NR_HASH_INDEX_LINE_ENTRIES 4 /* As many are meant to be in one line. */
 
-struct nr_key_index {
+struct nr_hash_index {
     _Atomic uint64_t *words; /* In 'memory', at a cache line. */
     void *memory;            /* Owned. */
     uint64_t line_count;
@@ -28,26 +28,26 @@ enum nr_key_answer {
 };
 
 /* For about 'entry_count' entries. */
-NORI_WARN_UNUSED nori_status nr_key_index_init(struct nr_key_index *index, uint64_t entry_count,
+NORI_WARN_UNUSED nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count,
                                                struct nori_error *err);
-void nr_key_index_clear(struct nr_key_index *index);
-size_t nr_key_index_bytes(const struct nr_key_index *index);
+void nr_hash_index_clear(struct nr_hash_index *index);
+size_t nr_hash_index_bytes(const struct nr_hash_index *index);
 
 /* The writer's. 'node' is newer than all entries of its key so far, and linked. */
-void nr_key_index_add(struct nr_key_index *index, uint64_t hash, struct nr_node *node);
+void nr_hash_index_add(struct nr_hash_index *index, uint64_t hash, struct nr_node *node);
 
-static inline _Atomic uint64_t *nr_key_index_line(const struct nr_key_index *index, uint64_t hash)
+static inline _Atomic uint64_t *nr_hash_index_line(const struct nr_hash_index *index, uint64_t hash)
 {
-    return index->words + ((hash >> 32) * index->line_count >> 32) * NR_KEY_INDEX_LINE_WORDS;
+    return index->words + ((hash >> 32) * index->line_count >> 32) * NR_HASH_INDEX_LINE_WORDS;
 }
 
-static inline void nr_key_index_prefetch(const struct nr_key_index *index, uint64_t hash)
+static inline void nr_hash_index_prefetch(const struct nr_hash_index *index, uint64_t hash)
 {
-    __builtin_prefetch((const void *)nr_key_index_line(index, hash));
+    __builtin_prefetch((const void *)nr_hash_index_line(index, hash));
 }
 
 /* Asks for the key's newest entry; '*node_out' if present. */
-enum nr_key_answer nr_key_index_find(const struct nr_key_index *index, uint64_t hash, nori_slice key,
+enum nr_key_answer nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key,
                                      const struct nr_node **node_out);
 
 #endif

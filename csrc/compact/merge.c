@@ -1,0 +1,287 @@
+/* Slices of the inputs that nothing else overlaps, and in which a merge has nothing to drop, are taken over as they
+ * are: keys that arrive in order are written once. */
+#include "compact/merge.h"
+
+#include <stdlib.h>
+
+#include "base/alloc.h"
+#include "compact/cover.h"
+#include "compact/output.h"
+#include "iter/merge.h"
+
+/* Slices below this part of table_bytes are rewritten, so that small tables do not stay small. */
+#define ADOPT_DIVISOR 8
+
+struct merge {
+    const struct nr_merge_context *context; /* Borrowed. */
+    struct nr_merge_job *job;
+    struct nr_read read;
+    struct nr_iter *iter;                  /* Owned. */
+    struct nr_tombstones *tombstones;      /* Counted; of all inputs. */
+    struct nr_tombstones *kept_tombstones; /* Counted; what the outputs carry. */
+    struct nr_cover older;
+    struct nr_survive survive;
+    struct nr_output output;
+    const struct nr_table_slice **adoptions; /* Owned; ascending. */
+    size_t adoption_count, adoption_next;
+    bool is_done; /* A slice without end was taken over. */
+};
+
+static bool may_be_below(void *arg, nori_slice key)
+{
+    return nr_cover_has_key(arg, key);
+}
+
+static bool may_overlap_below(void *arg, nori_slice start, struct nr_bound end)
+{
+    return nr_cover_overlaps(arg, start, end);
+}
+
+static nori_status open_inputs(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_merge_context *context = merge->context;
+    const struct nr_merge_job *job = merge->job;
+    struct nr_iter **children = nr_calloc(job->input_count + 1, sizeof(struct nr_iter *));
+    size_t count = 0;
+    if (!children) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_iter *));
+    for (size_t i = 0; i < job->input_count; i++) {
+        const struct nr_merge_input *input = &job->inputs[i];
+        NR_CHECK(nr_run_iter_create(input->run, input->start, input->end, context->tables, context->epoch, &merge->read,
+                                    &children[count], err));
+        count++;
+    }
+    rc = nr_merge_iter_create(children, count, &merge->iter, err);
+    count = 0; /* It owns them, or has destroyed them. */
+out:
+    for (size_t i = 0; i < count; i++) nr_iter_destroy(children[i]);
+    nr_free(children);
+    return rc;
+}
+
+static nori_status open_tombstones(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_merge_context *context = merge->context;
+    const struct nr_merge_job *job = merge->job;
+    struct nr_tombstones **sets = nr_calloc(job->input_count + 1, sizeof(struct nr_tombstones *));
+    if (!sets) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_tombstones *));
+    for (size_t i = 0; i < job->input_count; i++) {
+        const struct nr_merge_input *input = &job->inputs[i];
+        NR_CHECK(
+            nr_run_tombstones(input->run, input->start, input->end, context->tables, context->epoch, &sets[i], err));
+    }
+    NR_CHECK(nr_tombstones_merge(sets, NULL, job->input_count, NR_MAX_SEQUENCE, &merge->tombstones, err));
+    NR_CHECK(nr_survive_tombstones(merge->tombstones, job->moments, job->moment_count, may_overlap_below, &merge->older,
+                                   &merge->kept_tombstones, err));
+out:
+    for (size_t i = 0; i < job->input_count; i++) nr_tombstones_unref(sets[i]);
+    nr_free(sets);
+    return rc;
+}
+
+static bool is_in_one_target(const struct nr_merge_job *job, const struct nr_table_slice *slice)
+{
+    size_t low = 0, high = job->target_count;
+    while (low < high) { /* The first target that ends above the slice's start. */
+        size_t middle = low + (high - low) / 2;
+        if (nr_bound_above(job->targets[middle].end, slice->start))
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low < job->target_count && nr_slice_compare(job->targets[low].start, slice->start) <= 0 &&
+           nr_bound_compare(slice->end, job->targets[low].end) <= 0;
+}
+
+/* Whether 'slice' of input 'index' can be taken over as it is. */
+static bool is_adoptable(const struct merge *merge, size_t index, const struct nr_table_slice *slice)
+{
+    const struct nr_merge_job *job = merge->job;
+    const struct nr_merge_input *input = &job->inputs[index];
+    const struct nr_table_properties *properties = &slice->file->properties;
+    if (slice->bytes < merge->context->options->table_bytes / ADOPT_DIVISOR) return false;
+    if (properties->delete_count > 0 || properties->range_count > 0 || properties->smallest_expiry_ms > 0) return false;
+    if (nr_slice_compare(slice->start, input->start) < 0 || nr_bound_compare(slice->end, input->end) > 0) return false;
+    if (!is_in_one_target(job, slice)) return false;
+    if (merge->tombstones) {
+        size_t fragment = nr_tombstones_seek(merge->tombstones, slice->start, NULL);
+        if (fragment < merge->tombstones->fragment_count &&
+            nr_bound_above(slice->end, merge->tombstones->fragments[fragment].start)) {
+            return false;
+        }
+    }
+    for (size_t i = 0; i < job->input_count; i++) {
+        if (i != index && nr_run_overlaps(job->inputs[i].run, slice->start, slice->end)) return false;
+    }
+    return true;
+}
+
+static int compare_slices(const void *a, const void *b)
+{
+    return nr_slice_compare((*(const struct nr_table_slice *const *)a)->start,
+                            (*(const struct nr_table_slice *const *)b)->start);
+}
+
+static nori_status find_adoptions(struct merge *merge, struct nori_error *err)
+{
+    const struct nr_merge_job *job = merge->job;
+    size_t capacity = 0;
+    for (size_t i = 0; i < job->input_count; i++) capacity += job->inputs[i].run->slice_count;
+    if (capacity == 0) return NORI_OK;
+    merge->adoptions = nr_calloc(capacity, sizeof(struct nr_table_slice *));
+    if (!merge->adoptions) return nr_fail_memory(err, capacity * sizeof(struct nr_table_slice *));
+    for (size_t i = 0; i < job->input_count; i++) {
+        const struct nr_run *run = job->inputs[i].run;
+        for (size_t j = nr_run_seek(run, job->inputs[i].start); j < run->slice_count; j++) {
+            if (!nr_bound_above(job->inputs[i].end, run->slices[j].start)) break;
+            if (is_adoptable(merge, i, &run->slices[j])) merge->adoptions[merge->adoption_count++] = &run->slices[j];
+        }
+    }
+    qsort(merge->adoptions, merge->adoption_count, sizeof(struct nr_table_slice *), compare_slices);
+    return NORI_OK;
+}
+
+/* Takes over the slice that the current entry lies in, and stands behind it, if there is such a slice. */
+static nori_status adopt(struct merge *merge, bool *is_adopted_out, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    nori_slice key = merge->iter->key;
+    *is_adopted_out = false;
+    while (merge->adoption_next < merge->adoption_count &&
+           !nr_bound_above(merge->adoptions[merge->adoption_next]->end, key)) {
+        merge->adoption_next++; /* Nothing was in it. */
+    }
+    if (merge->adoption_next == merge->adoption_count) goto out;
+    const struct nr_table_slice *slice = merge->adoptions[merge->adoption_next];
+    if (nr_slice_compare(key, slice->start) < 0) goto out;
+    NR_CHECK(nr_output_adopt(&merge->output, slice, err));
+    merge->adoption_next++;
+    *is_adopted_out = true;
+    if (slice->end.infinite)
+        merge->is_done = true;
+    else
+        NR_CHECK(nr_iter_seek(merge->iter, slice->end.key, nr_tag_seek(NR_MAX_SEQUENCE), err));
+out:
+    return rc;
+}
+
+static nori_status merge_entry(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_iter *iter = merge->iter;
+    bool keep = false;
+    if (NR_UNLIKELY(merge->output.is_full) && !nr_slice_equal(nr_buffer_slice(&merge->survive.key), iter->key)) {
+        NR_CHECK(nr_output_cut(&merge->output, iter->key, err));
+    }
+    NR_CHECK(nr_survive_judge(&merge->survive, iter->key, iter->tag, iter->value, &keep, err));
+    merge->job->entries_read++;
+    if (keep) NR_CHECK(nr_output_add(&merge->output, iter->key, iter->tag, iter->value, err));
+    NR_CHECK(nr_output_admit(&merge->output, iter->key.size + NR_TAG_BYTES + iter->value.size, err));
+    NR_CHECK(nr_iter_next(iter, err));
+out:
+    return rc;
+}
+
+static nori_status merge_target(struct merge *merge, struct nr_merge_target *target, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_iter *iter = merge->iter;
+    if (!merge->is_done && iter->valid && nr_slice_compare(iter->key, target->start) < 0) {
+        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies before its target");
+        goto out;
+    }
+    NR_CHECK(nr_output_begin(&merge->output, target->slot_id, target->start, target->end, err));
+    while (!merge->is_done && iter->valid && nr_bound_above(target->end, iter->key)) {
+        bool is_adopted = false;
+        if (merge->adoption_next < merge->adoption_count) NR_CHECK(adopt(merge, &is_adopted, err));
+        if (!is_adopted) NR_CHECK(merge_entry(merge, err));
+    }
+    NR_CHECK(nr_output_end(&merge->output, &target->run, err));
+out:
+    return rc;
+}
+
+static nori_status prepare(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_merge_job *job = merge->job;
+    nori_slice start = job->target_count ? job->targets[0].start : nr_slice(NULL, 0);
+    struct nr_bound end = job->target_count ? job->targets[job->target_count - 1].end : nr_bound_infinite();
+    NR_CHECK(nr_cover_init(&merge->older, job->older, job->older_count, start, end, err));
+    NR_CHECK(open_tombstones(merge, err));
+    NR_CHECK(find_adoptions(merge, err));
+    NR_CHECK(open_inputs(merge, err));
+    nr_survive_init(&merge->survive, job->moments, job->moment_count, merge->tombstones, may_be_below, &merge->older);
+    nr_output_init(&merge->output, merge->context, merge->kept_tombstones, job->level,
+                   merge->context->options->table_bytes, job->created_ms);
+    NR_CHECK(nr_iter_seek_first(merge->iter, err));
+out:
+    return rc;
+}
+
+/* Admissions leave holes in level 0, below which newer data lies already. A run merged there must not span them, lest
+ * it stand before what is newer: it is cut to what the inputs cover. */
+static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_cover cover = {0};
+    struct nr_run **runs = nr_calloc(job->input_count + 1, sizeof(struct nr_run *));
+    if (!runs) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_run *));
+    for (size_t i = 0; i < job->input_count; i++) runs[i] = job->inputs[i].run;
+    NR_CHECK(nr_cover_init(&cover, runs, job->input_count, nr_slice("", 0), nr_bound_infinite(), err));
+    for (size_t i = 1; i < cover.count; i++) {
+        struct nr_run *rest = NULL;
+        NR_CHECK(nr_run_subtract(*run, cover.ranges[i - 1].end.key, nr_bound_key(cover.ranges[i].start), &rest, err));
+        if (!rest) continue;
+        nr_run_unref(*run);
+        *run = rest;
+    }
+out:
+    nr_cover_clear(&cover);
+    nr_free(runs);
+    return rc;
+}
+
+nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct merge merge = {.context = context, .job = job, .read = {.is_scan = true, .skip_cache = true}};
+    merge.output.first_number = UINT64_MAX;
+    job->bytes_read = job->bytes_written = job->entries_read = job->entries_written = 0;
+    for (size_t i = 0; i < job->target_count; i++) job->targets[i].run = NULL;
+
+    NR_CHECK(prepare(&merge, err));
+    for (size_t i = 0; i < job->target_count; i++) NR_CHECK(merge_target(&merge, &job->targets[i], err));
+    if (!merge.is_done && merge.iter->valid) {
+        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");
+        goto out;
+    }
+    for (size_t i = 0; i < job->target_count && job->level == 0; i++) {
+        if (job->targets[i].run) NR_CHECK(cut_to_inputs(job, &job->targets[i].run, err));
+    }
+    if (merge.output.first_number != UINT64_MAX) NR_CHECK(nr_dir_sync(context->dir, err));
+out:
+    job->first_number = merge.output.first_number;
+    job->bytes_read = merge.read.bytes_read;
+    job->bytes_written = merge.output.bytes_written;
+    job->entries_written = merge.output.entries_written;
+    nr_output_clear(&merge.output);
+    if (rc != NORI_OK) nr_merge_discard(context, job);
+    nr_survive_clear(&merge.survive);
+    nr_iter_destroy(merge.iter);
+    nr_tombstones_unref(merge.tombstones);
+    nr_tombstones_unref(merge.kept_tombstones);
+    nr_cover_clear(&merge.older);
+    nr_free(merge.adoptions);
+    nr_read_clear(&merge.read);
+    return rc;
+}
+
+void nr_merge_discard(const struct nr_merge_context *context, struct nr_merge_job *job)
+{
+    for (size_t i = 0; i < job->target_count; i++) {
+        nr_output_discard(context, job->targets[i].run, job->first_number);
+        job->targets[i].run = NULL;
+    }
+}

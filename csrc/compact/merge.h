@@ -1,0 +1,87 @@
+/* Merges runs into new runs: the work of every compaction, and of a flush.
+ *
+ * Execution is a worker's, without any lock. It reads the inputs through iterators of its own, judges each entry
+ * (survive.h), writes tables cut at the targets' bounds and at table_bytes, and hands back one run per target. Nothing
+ * is installed here: the caller makes the edit. On failure the files written so far are unlinked. */
+#ifndef NR_COMPACT_MERGE_H
+#define NR_COMPACT_MERGE_H
+
+#include "compact/survive.h"
+#include "memtable/memtable.h"
+#include "version/version.h"
+
+/* What all jobs of an engine share. Borrowed members; thread-safe callbacks. */
+struct nr_merge_context {
+    struct nori_env *env;
+    struct nr_dir *dir;
+    uint64_t database_id;
+    struct nr_epoch *epoch;
+    struct nr_table_cache *tables;
+    const struct nori_options *options;
+    uint64_t (*next_number)(void *arg); /* A new file number. */
+    uint64_t (*next_run_id)(void *arg);
+    /* Waits for the rate limit, and says whether to go on: NORI_CLOSED when the engine closes. NULL: neither. */
+    nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
+    void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
+    void *arg;
+};
+
+struct nr_merge_input {
+    struct nr_run *run; /* Borrowed. */
+    nori_slice start;   /* Only what lies in [start, end). */
+    struct nr_bound end;
+};
+
+struct nr_merge_target {
+    uint64_t slot_id;
+    nori_slice start; /* Borrowed. Targets ascend and do not overlap. */
+    struct nr_bound end;
+    struct nr_run *run; /* Result: one reference, NULL if nothing survives there. */
+};
+
+struct nr_merge_job {
+    const struct nr_merge_input *inputs; /* Newest first. */
+    size_t input_count;
+    struct nr_merge_target *targets;
+    size_t target_count;
+    uint32_t level; /* Of the outputs: compression, block size, filter bits. */
+    struct nr_run *const
+        *older; /* Runs that may hold older data of these keys: in the target slots behind the inputs, and below. */
+    size_t older_count;
+    const struct nr_moment *moments; /* Of open snapshots, and last the present. */
+    size_t moment_count;
+    uint64_t created_ms;
+    /* Counts, filled in. */
+    uint64_t bytes_read, bytes_written, entries_read, entries_written;
+    /* Files of the targets' runs from this number on are new; older ones are the inputs', taken over as they are where
+     * nothing else of the inputs overlaps them. */
+    uint64_t first_number;
+};
+
+/* Fills the targets' runs. The files' directory has been synced when it returns: the edit may name them. */
+NORI_WARN_UNUSED nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job,
+                                              struct nori_error *err);
+/* Gives the runs of a job's targets back and unlinks their files (for an edit that could not be made). */
+void nr_merge_discard(const struct nr_merge_context *context, struct nr_merge_job *job);
+
+/* Memtables, newest first, into one level 0 run with one table; '*run_out' NULL if nothing survives. Synced like a
+ * merge. Tombstones stay: older data may be below ('may_be_below' of everything). Filter bits and compression of level
+ * 0. */
+NORI_WARN_UNUSED nori_status nr_flush_execute(const struct nr_merge_context *context,
+                                              struct nr_memtable *const *memtables, size_t memtable_count,
+                                              const struct nr_moment *moments, size_t moment_count, uint64_t created_ms,
+                                              struct nr_run **run_out, uint64_t *bytes_written_out,
+                                              struct nori_error *err);
+
+/* An iterator over the slices of a run within [start, end), opening one table at a time; scans and merges use it. Refs
+ * the run; 'start', 'end' and 'read' are borrowed for its life. */
+NORI_WARN_UNUSED nori_status nr_run_iter_create(struct nr_run *run, nori_slice start, struct nr_bound end,
+                                                struct nr_table_cache *tables, struct nr_epoch *epoch,
+                                                struct nr_read *read, struct nr_iter **iter_out,
+                                                struct nori_error *err);
+/* Its range tombstones, clipped to the slices and to [start, end); NULL if none. Opens the tables that have some. */
+NORI_WARN_UNUSED nori_status nr_run_tombstones(struct nr_run *run, nori_slice start, struct nr_bound end,
+                                               struct nr_table_cache *tables, struct nr_epoch *epoch,
+                                               struct nr_tombstones **set_out, struct nori_error *err);
+
+#endif

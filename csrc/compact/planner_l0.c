@@ -1,0 +1,181 @@
+#include "compact/planner_state.h"
+
+/* So many neighbours are merged inside level 0, if each is below this part of a memtable. */
+#define MERGE_COUNT 4
+#define SMALL_DIVISOR 4
+/* Level 0 runs, however disjoint, that a get may have to look at. */
+#define MANY_RUNS (4 * NR_L0_ADMIT_DEPTH)
+
+static bool has_overlap(const struct nr_run *run, const struct nr_slot *slot)
+{
+    return nr_run_overlaps(run, slot->start, slot->end);
+}
+
+/* About how many bytes of a level 0 run lie over a slot of level 1: those of a slice count evenly for all slots under
+ * it. */
+static uint64_t bytes_over(const struct nr_planner *planner, const struct nr_run *run, const struct nr_slot *slot)
+{
+    const struct nr_level *level = planner->version->levels[1];
+    uint64_t bytes = 0;
+    for (size_t i = nr_run_seek(run, slot->start); i < run->slice_count; i++) {
+        const struct nr_table_slice *slice = &run->slices[i];
+        if (!nr_bound_above(slot->end, slice->start)) break;
+        size_t first = nr_level_seek(level, slice->start);
+        size_t last = slice->end.infinite ? level->slot_count - 1 : nr_level_seek(level, slice->end.key);
+        bytes += slice->bytes / (last - first + 1);
+    }
+    return bytes;
+}
+
+/* The newest level 0 run that an admission to the slot may take: those that a running merge has locked, and all newer
+ * ones, are out if one of them lies over the slot. */
+static size_t first_free_run(const struct nr_planner *planner, const struct nr_slot *slot)
+{
+    const struct nr_plan_view *view = planner->view;
+    const struct nr_slot *level0 = nr_version_level0(planner->version);
+    bool is_locked = false, is_over = false;
+    if (!view->is_l0_merge_running) return 0;
+    for (size_t i = 0; i < level0->run_count; i++) {
+        const struct nr_run *run = level0->runs[i];
+        if (run->run_id == view->l0_merge_newest_id) is_locked = true;
+        if (is_locked && has_overlap(run, slot)) is_over = true;
+        if (is_locked && run->run_id == view->l0_merge_oldest_id) return is_over ? i + 1 : 0;
+    }
+    return 0;
+}
+
+static bool try_admit(struct nr_planner *planner, struct nr_slot *slot, double score)
+{
+    const struct nr_slot *level0 = nr_version_level0(planner->version);
+    uint32_t k_max = planner->k_max[1];
+    size_t first = level0->run_count, last = 0, count = 0, lowest = first_free_run(planner, slot);
+    uint64_t bytes = 0;
+
+    if (score <= planner->plan->score || nr_planner_is_busy(planner->view, 1, slot->slot_id)) return false;
+    if (level0->run_count - lowest > NR_PLAN_MAX_RUNS) lowest = level0->run_count - NR_PLAN_MAX_RUNS;
+    for (size_t i = level0->run_count; i-- > lowest;) {
+        if (!has_overlap(level0->runs[i], slot)) continue;
+        first = i;
+        last = NR_MAX(last, i + 1);
+        count++;
+        bytes += bytes_over(planner, level0->runs[i], slot);
+    }
+    if (count == 0) return false;
+
+    uint64_t share = planner->share_bytes[1];
+    if ((slot->bytes + bytes) / 2 > share && nr_planner_try_split(planner, slot, slot->bytes + bytes, score))
+        return true;
+    size_t join = k_max == 1 ? slot->run_count : 0;
+    if (k_max > 1 && slot->run_count >= k_max) {
+        if (nr_planner_try_relieve(planner, slot, score)) return true;
+        join = 1;
+    }
+    struct nr_plan *plan = planner->plan;
+    nr_planner_begin_plan(planner, NR_ACTION_ADMIT, slot, score);
+    plan->source_level = 0;
+    plan->first_run = first;
+    plan->run_count = last - first;
+    plan->is_move = count == 1 && join == 0;
+    plan->target_count = 1;
+    plan->targets[0] = (struct nr_plan_target){slot, join};
+    plan->input_bytes = bytes;
+    for (size_t i = 0; i < join; i++) plan->input_bytes += slot->runs[i]->bytes;
+    return true;
+}
+
+/* Whether a manual compaction asks for what lies over the slot. */
+static bool is_asked_for(const struct nr_planner *planner, const struct nr_slot *slot)
+{
+    const struct nr_plan_view *view = planner->view;
+    const struct nr_slot *level0 = nr_version_level0(planner->version);
+    if (!nr_planner_is_manual(view, slot->start, slot->end)) return false;
+    nori_slice start = nr_slice_compare(slot->start, view->manual_start) < 0 ? view->manual_start : slot->start;
+    struct nr_bound end = nr_bound_compare(slot->end, view->manual_end) < 0 ? slot->end : view->manual_end;
+    for (size_t i = 0; i < level0->run_count; i++) {
+        if (nr_run_overlaps(level0->runs[i], start, end)) return true;
+    }
+    return false;
+}
+
+static void consider_admission(struct nr_planner *planner)
+{
+    const struct nr_slot *level0 = nr_version_level0(planner->version);
+    const struct nr_level *level = planner->version->levels[1];
+    for (size_t n = 0; n < level->slot_count; n++) {
+        struct nr_slot *slot =
+            nr_level_slot(level, (n + planner->view->random % level->slot_count) % level->slot_count);
+        size_t count = 0;
+        double score = 0;
+        for (size_t i = 0; i < level0->run_count; i++) count += has_overlap(level0->runs[i], slot);
+        if (count == 0) continue;
+        if (count >= NR_L0_ADMIT_DEPTH) {
+            score = (double)(count * count) / (NR_L0_ADMIT_DEPTH * NR_L0_ADMIT_DEPTH);
+        }
+        if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot)) {
+            score = NR_MAX(score, (double)level0->run_count / MANY_RUNS);
+        }
+        if (is_asked_for(planner, slot)) score = NR_PLAN_MANUAL_SCORE + (double)count;
+        if (score < 1) continue;
+        uint64_t bytes = 0; /* Breaks ties: more bytes pay more for the rewriting of what they join. */
+        if (score + 0.001 > planner->plan->score) {
+            for (size_t i = 0; i < level0->run_count; i++) bytes += bytes_over(planner, level0->runs[i], slot);
+        }
+        (void)try_admit(planner, slot, score + 0.001 * (double)bytes / (double)(level0->bytes + 1));
+    }
+}
+
+/* Whether an admission may be taking from the run. */
+static bool is_being_admitted(const struct nr_planner *planner, const struct nr_run *run)
+{
+    const struct nr_level *level = planner->version->levels[1];
+    if (planner->view->busy_count == 0) return false;
+    for (size_t i = nr_level_seek(level, run->slices[0].start); i < level->slot_count; i++) {
+        const struct nr_slot *slot = nr_level_slot(level, i);
+        if (!nr_bound_above(run->slices[run->slice_count - 1].end, slot->start)) break;
+        if (nr_planner_is_busy(planner->view, 1, slot->slot_id)) return true;
+    }
+    return false;
+}
+
+/* Neighbours [first, last): the oldest ones stay out while they are larger than all newer ones together, so that a byte
+ * is not rewritten at every flush. */
+static void try_merge(struct nr_planner *planner, struct nr_slot *level0, size_t first, size_t last)
+{
+    uint64_t bytes = 0;
+    for (size_t i = first; i < last; i++) bytes += level0->runs[i]->bytes;
+    while (last - first >= MERGE_COUNT && level0->runs[last - 1]->bytes > bytes - level0->runs[last - 1]->bytes) {
+        bytes -= level0->runs[--last]->bytes;
+    }
+    size_t count = last - first;
+    if (count < MERGE_COUNT) return;
+    double score = 1.5 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
+    if (score <= planner->plan->score) return;
+    nr_planner_begin_plan(planner, NR_ACTION_MERGE_L0, level0, score);
+    planner->plan->first_run = first;
+    planner->plan->run_count = count;
+    planner->plan->input_bytes = bytes;
+}
+
+static void consider_merge(struct nr_planner *planner)
+{
+    struct nr_slot *level0 = nr_version_level0(planner->version);
+    uint64_t small_bytes = planner->options->memtable.flush_trigger_bytes / SMALL_DIVISOR;
+    size_t first = 0;
+    if (planner->view->is_l0_merge_running || nr_planner_is_busy(planner->view, 0, level0->slot_id)) return;
+    for (size_t i = 0; i <= level0->run_count; i++) {
+        bool is_joined = i < level0->run_count && i - first < NR_PLAN_MAX_RUNS &&
+                         level0->runs[i]->bytes < small_bytes && !is_being_admitted(planner, level0->runs[i]);
+        if (is_joined) continue;
+        try_merge(planner, level0, first, i);
+        first = i + 1;
+    }
+}
+
+void nr_planner_consider_l0(struct nr_planner *planner)
+{
+    size_t run_count = nr_version_level0(planner->version)->run_count;
+    bool is_manual = planner->view->is_manual;
+    if (run_count == 0 || planner->version->level_count < 2) return;
+    if (is_manual || run_count >= NR_L0_ADMIT_DEPTH) consider_admission(planner);
+    if (!is_manual && run_count >= MERGE_COUNT) consider_merge(planner);
+}

@@ -1,0 +1,78 @@
+#include "compact/planner_state.h"
+
+static uint64_t multiply(uint64_t a, uint64_t b)
+{
+    uint64_t product;
+    return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
+}
+
+/* The deepest level with data; 1 if none has. */
+static uint32_t bottom_level(const struct nr_version *version)
+{
+    for (uint32_t level = (uint32_t)version->level_count - 1; level > 1; level--) {
+        if (version->levels[level]->max_run_count > 0) return level;
+    }
+    return 1;
+}
+
+uint32_t nr_planner_k_max(const struct nr_version *version, const struct nori_options *options, uint32_t level)
+{
+    uint32_t k_global = (uint32_t)NR_MAX(options->k_global, 1);
+    if (options->strategy == NORI_STRATEGY_LEVELED) return 1;
+    if (options->strategy == NORI_STRATEGY_TIERED) return k_global;
+    return level < bottom_level(version) ? k_global : 1;
+}
+
+uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t level)
+{
+    uint64_t share = options->level1_bytes / (uint64_t)NR_MAX(options->l1_slot_count, 1);
+    if (level > 1) share = NR_MAX(share, options->table_bytes);
+    return NR_MAX(share, 1);
+}
+
+/* What level 'level' holds at most before it hands down, when it is the deepest one. */
+static uint64_t bottom_target(const struct nori_options *options, uint32_t level)
+{
+    uint64_t target = options->level1_bytes;
+    for (uint32_t i = 1; i < level; i++) target = multiply(target, (uint64_t)options->fanout);
+    return target;
+}
+
+uint64_t nr_planner_level_target(const struct nr_version *version, const struct nori_options *options, uint32_t level)
+{
+    uint32_t bottom = bottom_level(version), last = (uint32_t)version->level_count - 1;
+    uint64_t target = version->levels[bottom]->bytes, fanout = (uint64_t)NR_MAX(options->fanout, 2);
+    if (level == 0) return options->level1_bytes;
+    if (level >= bottom && level < last) { /* Never below what the level above may hold. */
+        return NR_MAX(bottom_target(options, level), target / fanout);
+    }
+    for (uint32_t i = level; i < bottom; i++) target /= fanout;
+    return NR_MAX(target, options->level1_bytes);
+}
+
+bool nr_planner_is_busy(const struct nr_plan_view *view, uint32_t level, uint64_t slot_id)
+{
+    for (size_t i = 0; i < view->busy_count; i++) {
+        if (view->busy[i].level == level && view->busy[i].slot_id == slot_id) return true;
+    }
+    return false;
+}
+
+bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, nori_slice start, struct nr_bound end)
+{
+    if (planner->view->busy_count == 0) return false;
+    for (; level <= planner->last_level; level++) {
+        const struct nr_level *slots = planner->version->levels[level];
+        for (size_t i = nr_level_seek(slots, start); i < slots->slot_count; i++) {
+            const struct nr_slot *slot = nr_level_slot(slots, i);
+            if (!nr_bound_above(end, slot->start)) break;
+            if (nr_planner_is_busy(planner->view, level, slot->slot_id)) return true;
+        }
+    }
+    return false;
+}
+
+bool nr_planner_is_manual(const struct nr_plan_view *view, nori_slice start, struct nr_bound end)
+{
+    return view->is_manual && nr_bound_above(end, view->manual_start) && nr_bound_above(view->manual_end, start);
+}

@@ -1,0 +1,181 @@
+/* The orderly end, in six steps: compaction stops, log collection stops, workers are joined, memtables flushed, the log
+ * synced, a manifest snapshot written. Whatever fails on the way, everything is given back. */
+#include "engine/engine.h"
+
+#include "base/alloc.h"
+
+#define POLL_US 2000u
+
+static bool is_anyone_inside(struct nori_engine *engine)
+{
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) {
+        if (atomic_load(&engine->stripes[i].inside) != 0) return true;
+        if (atomic_load(&engine->epoch.stripes[i].active) != 0) return true;
+    }
+    return false;
+}
+
+static void wake_all(struct nori_engine *engine)
+{
+    nr_mutex_lock(&engine->lock);
+    nr_cond_broadcast(&engine->done_cond);
+    nr_cond_broadcast(&engine->work_cond);
+    nr_mutex_unlock(&engine->lock);
+}
+
+/* Turns new calls away and waits for those inside. The epoch has workers' readers in it, too: they are short. */
+static nori_status drain(struct nori_engine *engine, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    while (rc == NORI_OK && is_anyone_inside(engine)) {
+        wake_all(engine);
+        nr_mutex_lock(&engine->close_lock);
+        rc = nr_cond_wait_turn(&engine->close_cond, &engine->close_lock, POLL_US, err);
+        nr_mutex_unlock(&engine->close_lock);
+    }
+    return rc;
+}
+
+static void keep_first(nori_status *first, nori_status rc, struct nori_error *err, const struct nori_error *error)
+{
+    if (rc == NORI_OK || *first != NORI_OK) return;
+    *first = rc;
+    if (err) *err = *error;
+}
+
+/* All memtables into tables. */
+static nori_status flush_all(struct nori_engine *engine, struct nori_error *err)
+{
+    bool done = true;
+    uint64_t last_sequence;
+    nori_status rc = NORI_OK;
+    while (rc == NORI_OK && done) rc = nr_flush_once(engine, &done, err);
+    if (rc == NORI_OK) rc = nr_engine_rotate(engine, &last_sequence, err);
+    for (done = true; rc == NORI_OK && done;) rc = nr_flush_once(engine, &done, err);
+    return rc;
+}
+
+/* What is written to disk at the end. True if the log is not needed any more. */
+static bool write_end(struct nori_engine *engine, nori_status *first, struct nori_error *err)
+{
+    struct nori_error error;
+    if (atomic_load(&engine->is_poisoned)) {
+        /* Nothing more is written; writes that nobody was told about may be lost with the power. */
+        keep_first(first, nr_fail_poisoned(engine, &error), err, &error);
+        return false;
+    }
+    nori_status rc = flush_all(engine, &error);
+    keep_first(first, rc, err, &error);
+    if (rc != NORI_OK) {
+        /* The tables could not be written; the log still can be made safe. */
+        if (!atomic_load(&engine->is_poisoned) && !atomic_load(&engine->is_recovery_pending))
+            keep_first(first, nr_wal_sync(engine->wal, nr_wal_end(engine->wal, NULL), &error), err, &error);
+        return false;
+    }
+    struct nr_position end = nr_wal_end(engine->wal, NULL);
+    struct nr_view *view = nr_view_acquire(engine);
+    uint64_t former = engine->counters.log_number;
+    engine->counters.log_number = end.segment + 2; /* Above the spare segment, too. */
+    rc = nr_manifest_renew(engine, view->version, &error);
+    if (rc != NORI_OK) engine->counters.log_number = former;
+    nr_view_release(view);
+    keep_first(first, rc, err, &error);
+    return rc == NORI_OK;
+}
+
+/* Gives back memory, files and the lock. */
+static void release(struct nori_engine *engine, bool remove_log)
+{
+    nr_scans_release(engine);
+    if (engine->tables && engine->manifest) nr_obsolete_unlink(engine);
+    atomic_store(&engine->is_releasing, true);
+    if (atomic_load(&engine->view)) nr_view_end(engine);
+    nr_epoch_collect(&engine->epoch);
+    while (engine->obsolete) {
+        struct nr_table_file *file = engine->obsolete;
+        engine->obsolete = file->next;
+        nr_table_cache_drop(engine->tables, &file->handle, false);
+        nr_table_file_free(file);
+    }
+    nr_epoch_collect(&engine->epoch);
+    nr_table_cache_destroy(engine->tables);
+    engine->tables = NULL;
+    if (engine->blocks) nr_block_cache_destroy(engine->blocks);
+    engine->blocks = NULL;
+    if (engine->wal) nr_wal_close(engine->wal, remove_log);
+    engine->wal = NULL;
+    nr_manifest_close(engine->manifest);
+    engine->manifest = NULL;
+    nr_buffer_clear(&engine->scratch);
+    nr_buffer_clear(&engine->options_text);
+    nr_dir_unlock(engine->lock_file);
+    engine->lock_file = NULL;
+    nr_dir_close(engine->dir);
+    engine->dir = NULL;
+}
+
+/* The sole closer. NORI_INTERRUPTED leaves the engine closing. */
+static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct nori_error *err)
+{
+    nori_status first = NORI_OK;
+    bool remove_log = false;
+    if (is_orderly) {
+        nori_status rc = drain(engine, err);
+        if (rc != NORI_OK) return rc;
+    }
+    nr_workers_stop(engine);
+    if (is_orderly && engine->wal) remove_log = write_end(engine, &first, err);
+    release(engine, remove_log);
+    atomic_store(&engine->state, NR_STATE_CLOSED);
+    return first;
+}
+
+nori_status nori_close(struct nori_engine *engine, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    if (engine->fork_generation != nr_fork_generation()) return NORI_OK;
+    nr_mutex_lock(&engine->close_lock);
+    int open_state = NR_STATE_OPEN;
+    atomic_compare_exchange_strong(&engine->state, &open_state, NR_STATE_CLOSING);
+    while (rc == NORI_OK && engine->is_closer_active)
+        rc = nr_cond_wait_turn(&engine->close_cond, &engine->close_lock, UINT64_MAX, err);
+    if (rc != NORI_OK || atomic_load(&engine->state) == NR_STATE_CLOSED) {
+        nr_mutex_unlock(&engine->close_lock);
+        return rc;
+    }
+    engine->is_closer_active = true;
+    nr_mutex_unlock(&engine->close_lock);
+    rc = close_now(engine, true, err);
+    nr_mutex_lock(&engine->close_lock);
+    engine->is_closer_active = false;
+    nr_cond_broadcast(&engine->close_cond);
+    nr_mutex_unlock(&engine->close_lock);
+    return rc;
+}
+
+void nori_destroy(struct nori_engine *engine)
+{
+    if (!engine) return;
+    /* In a forked child locks and threads are the parent's, frozen: the memory is left alone. */
+    if (engine->fork_generation != nr_fork_generation()) return;
+    if (atomic_load(&engine->state) != NR_STATE_CLOSED) {
+        atomic_store(&engine->state, NR_STATE_CLOSING);
+        if (close_now(engine, false, NULL) != NORI_OK) {
+            /* A disorderly close does not fail. */
+        }
+    }
+    nr_epoch_destroy(&engine->epoch);
+    nr_mutex_destroy(&engine->lock);
+    nr_mutex_destroy(&engine->commit_lock);
+    nr_mutex_destroy(&engine->view_lock);
+    nr_mutex_destroy(&engine->pin_lock);
+    nr_mutex_destroy(&engine->close_lock);
+    nr_mutex_destroy(&engine->obsolete_lock);
+    nr_mutex_destroy(&engine->maintenance_lock);
+    nr_cond_destroy(&engine->work_cond);
+    nr_cond_destroy(&engine->done_cond);
+    nr_cond_destroy(&engine->close_cond);
+    nr_cond_destroy(&engine->maintenance_cond);
+    nr_free(engine->path);
+    nr_free(engine);
+}

@@ -1,0 +1,361 @@
+/* The engine's inside: what its files share. Nothing outside engine/ includes this.
+ *
+ * Readers enter the epoch, load the view (memtables and version) and search it; they take no lock. One writer at a time
+ * holds commit_lock: log, memtable, published sequence. Workers flush and compact; their results are installed one at a
+ * time by who holds the manifest turn. csrc/README.md tells the life of a put, a get, a flush and a compaction. */
+#ifndef NR_ENGINE_ENGINE_H
+#define NR_ENGINE_ENGINE_H
+
+#include <stdatomic.h>
+
+#include "base/buffer.h"
+#include "base/checksum.h"
+#include "base/clock.h"
+#include "base/epoch.h"
+#include "base/histogram.h"
+#include "base/random.h"
+#include "compact/merge.h"
+#include "compact/planner.h"
+#include "io/env.h"
+#include "memtable/memtable.h"
+#include "version/manifest.h"
+#include "wal/recover.h"
+#include "wal/wal.h"
+
+/* A memtable, and the first log segment that may hold its writes. */
+struct nr_layer {
+    struct nr_memtable *memtable; /* Refs. */
+    uint64_t log_segment;
+};
+
+/* What a read sees. Immutable and counted; replaced as a whole. */
+struct nr_view {
+    struct nr_epoch_link link;
+    _Atomic uint32_t refs;
+    uint64_t number;            /* Rises with each view. */
+    struct nr_version *version; /* Refs. */
+    size_t layer_count;         /* >= 1 */
+    struct nr_layer layers[];   /* Newest first; [0] is written to. */
+};
+
+/* A reader's moment that merges must respect; in creation order, so by rising sequence. */
+struct nr_pin {
+    struct nr_moment moment;
+    struct nr_pin *previous, *next NR_GUARDED; /* By pin_lock. */
+};
+
+enum nr_engine_state { NR_STATE_OPEN, NR_STATE_CLOSING, NR_STATE_CLOSED };
+
+/* Counters of one stripe of threads; a line or two of its own. Relaxed. */
+struct nr_stripe {
+    _Alignas(64) _Atomic uint64_t inside; /* Calls of the API under way. Sequentially consistent. */
+    _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
+    _Alignas(64) _Atomic uint64_t scans;
+};
+
+/* A compaction under way. */
+struct nr_job {
+    struct nr_plan plan;
+    struct nr_version *version; /* Refs: what the plan borrows from. */
+    struct nr_busy_slot *busy;  /* Owned. */
+    size_t busy_count;
+    struct nr_job *next NR_GUARDED; /* By lock. */
+};
+
+/* A compact() call that waits. */
+struct nr_manual {
+    nori_slice start;
+    struct nr_bound end;
+    struct nr_manual *next NR_GUARDED; /* By lock. */
+};
+
+struct nori_engine {
+    /* Fixed at open. */
+    struct nori_env *env;
+    char *path;
+    struct nr_dir *dir;
+    struct nr_file *lock_file;
+    uint64_t database_id;
+    uint64_t fork_generation;
+    bool is_read_only;
+    struct nori_options options;
+    struct nr_merge_context merging;
+    struct nr_block_cache *blocks;
+    struct nr_table_cache *tables;
+
+    /* Reading. */
+    struct nr_epoch epoch;
+    _Atomic(struct nr_view *) view;      /* Exchanged under view_lock. */
+    _Atomic uint64_t published_sequence; /* All at or below it is visible. */
+    _Atomic uint64_t flushed_sequence;   /* All at or below it is in tables. Raised after the view changed. */
+    _Atomic uint64_t ttl_clock_ms;       /* Never goes back. */
+    struct nr_mutex view_lock;
+    struct nr_mutex pin_lock;
+    struct nr_pin pins NR_GUARDED;          /* By pin_lock: ring, oldest first behind the head. */
+    struct nori_scan *scans NR_GUARDED;     /* By pin_lock: all open ones. */
+    struct nr_stripe stripes[NR_EPOCH_STRIPES];
+
+    /* Writing: by commit_lock. */
+    struct nr_mutex commit_lock;
+    struct nr_wal *wal;
+    struct nr_memtable *active NR_GUARDED; /* Borrowed from the view, whose layers[0] it is. */
+    uint64_t last_sequence NR_GUARDED;
+    struct nr_buffer scratch NR_GUARDED;
+    _Atomic uint64_t oldest_write_us;    /* Of the memtable written to; 0: it is empty. */
+    _Atomic bool is_recovery_pending;    /* What was replayed is not in tables yet: no sync may be acknowledged. */
+    uint64_t recovered_sequence;         /* Fixed at open: the last one replayed. */
+    struct {
+        uint64_t sequence, count;
+        bool is_known;
+    } counted NR_GUARDED;                /* By pin_lock: what nori_count found. */
+    _Atomic bool has_expiring;           /* Some put had a ttl: counts change by themselves. */
+
+    /* Pressure. */
+    _Atomic uint32_t stall_reason;       /* 0: writes may go on; else enum nr_stall. */
+    _Atomic uint64_t delay_us_per_mib;
+    _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
+
+    /* Life. */
+    _Atomic int state; /* enum nr_engine_state. Sequentially consistent. */
+    struct nr_mutex close_lock;
+    struct nr_cond close_cond;
+    bool is_closer_active NR_GUARDED; /* By close_lock. */
+    _Atomic bool is_poisoned;
+    struct nori_error poison NR_GUARDED; /* By lock; fixed once is_poisoned. */
+
+    /* Jobs: by lock. */
+    struct nr_mutex lock;
+    struct nr_cond work_cond;    /* Workers wait. */
+    struct nr_cond done_cond;    /* Those wait who want a flush, a compaction, room, the manifest turn. */
+    bool is_stopping NR_GUARDED;
+    bool is_manifest_busy NR_GUARDED; /* The manifest turn is taken. */
+    bool is_flushing NR_GUARDED;
+    bool is_compaction_paused NR_GUARDED;
+    struct nr_job *jobs NR_GUARDED;
+    struct nr_manual *manuals NR_GUARDED;
+    uint64_t flush_attempts NR_GUARDED;     /* Ended ones. */
+    nori_status flush_status NR_GUARDED;    /* Of the last one. */
+    struct nori_error flush_error NR_GUARDED;
+    uint64_t compaction_attempts NR_GUARDED; /* Failed ones. */
+    struct nori_error compaction_error NR_GUARDED;
+    uint64_t flush_retry_us NR_GUARDED;      /* Not before this time; 0: at once. */
+    uint64_t compaction_retry_us NR_GUARDED;
+    uint64_t unsplittable[16] NR_GUARDED;    /* Slots that have no key to be cut at. */
+    size_t unsplittable_count NR_GUARDED;
+    struct nr_random random NR_GUARDED;
+    struct nr_counters counters NR_GUARDED;  /* By the manifest turn, but for the numbers below. */
+    _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
+    struct nr_manifest *manifest;            /* By the manifest turn. */
+    struct nr_buffer options_text;           /* What the manifest keeps. By the manifest turn. */
+    struct nr_thread *threads[32];
+    size_t thread_count;
+    _Atomic bool wants_maintenance;          /* The maintenance thread sleeps until kicked. */
+    _Atomic bool is_maintenance_kicked;
+    struct nr_mutex maintenance_lock;
+    struct nr_cond maintenance_cond;
+    bool is_inside_work;                     /* Inline: work does not start work. */
+    _Atomic bool is_releasing;               /* Files are let go, not unlinked: the engine ends. */
+    uint64_t work_round NR_GUARDED;          /* By lock: rises with each kick. */
+    uint64_t last_sync_us, last_collect_us;  /* Of the maintenance round only. */
+
+    struct nr_mutex obsolete_lock;
+    struct nr_table_file *obsolete NR_GUARDED; /* By obsolete_lock: unreferenced files, to be unlinked. */
+    _Atomic uint64_t obsolete_count;
+    _Atomic uint64_t file_bytes;         /* Of all table files, those only scans hold too. */
+    _Atomic uint32_t log_holds;          /* Checkpoints that copy the log: it is not collected. */
+
+    /* Counters. Relaxed. */
+    _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
+    _Atomic uint64_t compaction_bytes_read, stall_micros, manifest_bytes_before;
+    struct nr_histogram latency[NORI_LATENCY_COUNT];
+};
+
+/* ---------------------------------------------------------------- calls (call.c) */
+
+/* Begins a call of the API: NORI_CLOSED, NORI_FORKED. Ended by leave. '*stripe_out' goes to it. */
+NORI_WARN_UNUSED nori_status nr_call_enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err);
+void nr_call_leave(struct nori_engine *engine, unsigned stripe);
+NORI_WARN_UNUSED nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err);
+/* Remembers the first cause; from now on writes raise NORI_POISONED. */
+void nr_engine_poison(struct nori_engine *engine, const struct nori_error *cause);
+NORI_WARN_UNUSED nori_status nr_fail_poisoned(struct nori_engine *engine, struct nori_error *err);
+/* The engine's TTL clock: the wall clock, but never back. */
+uint64_t nr_engine_now_ms(struct nori_engine *engine);
+/* Whether an operation that was the n-th of its kind is timed: the first 64 always, then one in 64. */
+static inline bool nr_is_timed(uint64_t nth)
+{
+    return nth < 64 || (nth & 63) == 0;
+}
+
+/* ---------------------------------------------------------------- opening (open.c, recover.c) */
+
+/* In a directory without a database; in one with. Take the options from 'params'. */
+NORI_WARN_UNUSED nori_status nr_database_create(struct nori_engine *engine, const struct nori_open_params *params,
+                                                struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_database_recover(struct nori_engine *engine, const struct nori_open_params *params,
+                                                 struct nori_error *err);
+/* Block cache, table cache and what merges need. The database's id and the options are known. */
+NORI_WARN_UNUSED nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err);
+
+/* ---------------------------------------------------------------- views (view.c) */
+
+/* At most so many memtables wait for their flush; writers stall before. */
+#define NR_MAX_LAYERS 64
+#define NR_STALL_LAYERS 16
+
+struct nr_view *nr_view_acquire(struct nori_engine *engine); /* The current view, one reference. */
+void nr_view_release(struct nr_view *view);                  /* NULL is fine. */
+/* The current view, for as long as the caller is inside the epoch. */
+static inline struct nr_view *nr_view_peek(struct nori_engine *engine)
+{
+    return atomic_load_explicit(&engine->view, memory_order_seq_cst);
+}
+/* The first view: 'version' (refed) and an empty memtable. */
+NORI_WARN_UNUSED nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version,
+                                           uint64_t log_segment, struct nori_error *err);
+/* A new memtable in front. Under commit_lock. */
+NORI_WARN_UNUSED nori_status nr_view_push(struct nori_engine *engine, uint64_t log_segment, struct nori_error *err);
+/* Memory for the view to install, taken before the manifest is written, so that installing cannot fail. */
+NORI_WARN_UNUSED nori_status nr_view_prepare(struct nr_view **spare_out, struct nori_error *err);
+/* In the manifest turn: a new version (refed), without the oldest 'flushed_layers' memtables. Uses up 'spare'. */
+void nr_view_install(struct nori_engine *engine, struct nr_view *spare, struct nr_version *version,
+                     size_t flushed_layers);
+/* Drops the last view. No call is inside. */
+void nr_view_end(struct nori_engine *engine);
+size_t nr_view_memtable_bytes(const struct nr_view *view);
+
+/* ---------------------------------------------------------------- moments (snapshot.c) */
+
+/* Registers the present as a moment that merges respect. */
+NORI_WARN_UNUSED nori_status nr_pin_add(struct nori_engine *engine, struct nr_pin *pin, unsigned flags,
+                                        struct nori_error *err);
+void nr_pin_remove(struct nori_engine *engine, struct nr_pin *pin);
+/* A second pin for a snapshot's moment. */
+void nr_pin_copy(struct nori_engine *engine, const struct nori_snapshot *snapshot, struct nr_pin *pin);
+struct nr_moment nr_snapshot_moment(const struct nori_snapshot *snapshot);
+/* The sequence of the oldest moment; the present's if nothing is open. */
+uint64_t nr_moment_oldest(struct nori_engine *engine);
+/* All moments, ascending by sequence, the present last. '*moments_out': nr_free. */
+NORI_WARN_UNUSED nori_status nr_moments_collect(struct nori_engine *engine, struct nr_moment **moments_out,
+                                                size_t *count_out, struct nori_error *err);
+
+/* ---------------------------------------------------------------- reading (read.c, scan.c) */
+
+/* Searches memtables and tables for lookup->key, newest first. Inside the epoch. */
+NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view,
+                                            struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
+/* Adds what a read counted to the stripe, and gives back what it pinned. */
+void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
+/* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
+ * iterator's life; the view's parts are refed. */
+NORI_WARN_UNUSED nori_status nr_view_iter_create(struct nori_engine *engine, struct nr_view *view,
+                                                 struct nr_moment moment, nori_slice start, struct nr_bound end,
+                                                 struct nr_read *read, struct nr_iter **iter_out,
+                                                 struct nori_error *err);
+/* The slots of a level one after the other, each a merge of its runs; opens a slot when it is entered. */
+NORI_WARN_UNUSED nori_status nr_level_iter_create(struct nori_engine *engine, struct nr_level *level, nori_slice start,
+                                                  struct nr_bound end, struct nr_read *read,
+                                                  struct nr_iter **iter_out, struct nori_error *err);
+/* Drops what open scans hold; they answer NORI_CLOSED from then on. No call is inside. */
+void nr_scans_release(struct nori_engine *engine);
+
+/* ---------------------------------------------------------------- writing (commit.c, write.c, conditional.c) */
+
+/* A write is applied only if no key in [first, last] (NULL: to the end) was written above 'since'. */
+struct nr_condition {
+    nori_slice first;
+    const nori_slice *last;
+    uint64_t since;
+};
+
+struct nr_commit {
+    nori_slice payload;  /* Operations as a log record holds them. data NULL: the single operation below. */
+    uint64_t count;
+    unsigned type;       /* Single: PUT, PUT_EXPIRING or DELETE. */
+    nori_slice key;
+    nori_slice value;    /* Without expiry. */
+    uint64_t expires_at_ms;
+    const struct nr_condition *condition; /* NULL: none. */
+    uint64_t user_bytes; /* For the counters, with the next two. */
+    uint64_t put_count;
+    uint64_t delete_count;
+    bool is_applied;     /* Out: false if the condition did not hold. */
+    uint64_t sequence;   /* Out: of the last operation. */
+    struct nr_position position; /* Out: the end in the log. */
+};
+
+/* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
+NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
+                                           const struct nori_write_options *options, struct nori_error *err);
+/* Everything up to 'position' on disk. Waits first until what recovery replayed is in tables. */
+NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position position,
+                                            struct nori_error *err);
+/* The memtable becomes immutable, if it holds anything. Takes commit_lock. '*last_sequence_out': what it holds at most. */
+NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
+                                              struct nori_error *err);
+
+/* ---------------------------------------------------------------- pressure (pressure.c) */
+
+enum nr_stall { NR_STALL_NONE, NR_STALL_MEMTABLES, NR_STALL_L0 };
+
+/* Design 5's score and zone, from plain numbers. Pure. */
+struct nr_pressure_view {
+    double l0_fill, memory_fill, memtable_fill; /* Of their limits. */
+};
+double nr_pressure_score(const struct nori_options *options, const struct nr_pressure_view *view);
+enum nori_zone nr_pressure_zone(const struct nori_options *options, const struct nr_pressure_view *view);
+void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure_view *view_out);
+/* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but engine.lock's
+ * predecessors. */
+void nr_pressure_update(struct nori_engine *engine);
+/* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE. */
+NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool no_wait,
+                                               struct nori_error *err);
+
+/* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */
+
+/* The manifest turn: one edit at a time. */
+void nr_turn_take(struct nori_engine *engine);
+void nr_turn_give(struct nori_engine *engine);
+/* In the turn: applies, makes durable, installs. Frees nothing of the edit. A failure of the manifest poisons. */
+NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
+                                        struct nori_error *err);
+/* The files of a new run (NULL: none), into an edit. */
+NORI_WARN_UNUSED nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit,
+                                               const struct nr_run *run, struct nori_error *err);
+/* The snapshot edit of 'version', with the numbers of now. In the turn, or alone. */
+NORI_WARN_UNUSED nori_status nr_manifest_snapshot(struct nori_engine *engine, struct nr_version *version,
+                                                  struct nr_edit **snapshot_out, struct nori_error *err);
+/* A new manifest with a snapshot of 'version'. In the turn, or alone. */
+NORI_WARN_UNUSED nori_status nr_manifest_renew(struct nori_engine *engine, struct nr_version *version,
+                                               struct nori_error *err);
+/* For files: nothing refers to one any more. */
+void nr_file_unreferenced(void *engine, struct nr_table_file *file);
+/* Unlinks what nothing refers to, once the manifest's mark is durable. */
+void nr_obsolete_unlink(struct nori_engine *engine);
+/* The log's segments that no memtable needs, likewise. */
+void nr_log_collect(struct nori_engine *engine);
+
+/* Flushes the oldest waiting memtables into one table. '*done_out' false: there were none, or another flushes. */
+NORI_WARN_UNUSED nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
+/* Waits until all up to 'sequence' is in tables. */
+NORI_WARN_UNUSED nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct nori_error *err);
+/* Plans and carries out one compaction. '*done_out' false: nothing to do. */
+NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
+/* The edit of a plan that needs no merge of data, SPLIT: new guards. In the turn. */
+NORI_WARN_UNUSED nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan,
+                                              struct nori_error *err);
+
+NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err);
+void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
+/* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */
+void nr_workers_kick(struct nori_engine *engine);
+/* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
+void nr_workers_after_write(struct nori_engine *engine);
+/* Without threads: does all work that is due. With threads: nothing. */
+void nr_workers_run_inline(struct nori_engine *engine);
+/* A turn of a wait for something workers do, under engine.lock: NORI_INTERRUPTED, NORI_CLOSED when the engine stops. */
+NORI_WARN_UNUSED nori_status nr_workers_wait_turn(struct nori_engine *engine, uint64_t timeout_us,
+                                                  struct nori_error *err);
+
+#endif

@@ -1,0 +1,177 @@
+/* Installing edits, one at a time, and letting go of what they release.
+ *
+ * The order is fixed: tables are on disk, then the edit, then the view changes; files and log segments that nothing refers to
+ * are unlinked once the mark that promises the edit is on disk, too. */
+#include "engine/engine.h"
+
+#include "base/alloc.h"
+
+void nr_turn_take(struct nori_engine *engine)
+{
+    nr_mutex_lock(&engine->lock);
+    while (engine->is_manifest_busy) nr_cond_wait(&engine->done_cond, &engine->lock);
+    engine->is_manifest_busy = true;
+    nr_mutex_unlock(&engine->lock);
+}
+
+void nr_turn_give(struct nori_engine *engine)
+{
+    nr_mutex_lock(&engine->lock);
+    engine->is_manifest_busy = false;
+    nr_cond_broadcast(&engine->done_cond);
+    nr_mutex_unlock(&engine->lock);
+}
+
+/* Numbers that were given out must never be given out again. */
+static struct nr_counters counters_now(struct nori_engine *engine)
+{
+    struct nr_counters counters = engine->counters;
+    counters.next_file_number = atomic_load(&engine->next_file_number);
+    counters.next_run_id = atomic_load(&engine->next_run_id);
+    counters.next_slot_id = atomic_load(&engine->next_slot_id);
+    counters.ttl_clock_ms = nr_engine_now_ms(engine);
+    return counters;
+}
+
+nori_status nr_manifest_snapshot(struct nori_engine *engine, struct nr_version *version, struct nr_edit **snapshot_out,
+                                 struct nori_error *err)
+{
+    struct nr_counters counters = counters_now(engine);
+    return nr_edit_snapshot(version, &counters, nr_buffer_slice(&engine->options_text), snapshot_out, err);
+}
+
+nori_status nr_manifest_renew(struct nori_engine *engine, struct nr_version *version, struct nori_error *err)
+{
+    struct nr_edit *snapshot = NULL;
+    struct nr_manifest *manifest = NULL;
+    uint64_t number = atomic_fetch_add(&engine->next_file_number, 1);
+    uint64_t old_number = engine->manifest ? nr_manifest_number(engine->manifest) : 0;
+    nori_status rc = nr_manifest_snapshot(engine, version, &snapshot, err);
+    if (rc == NORI_OK)
+        rc = nr_manifest_create(engine->dir, engine->database_id, number, old_number, snapshot, &manifest, err);
+    if (rc == NORI_OK) {
+        if (engine->manifest)
+            atomic_fetch_add(&engine->manifest_bytes_before, nr_manifest_bytes_written(engine->manifest));
+        nr_manifest_close(engine->manifest);
+        engine->manifest = manifest;
+    }
+    nr_edit_destroy(snapshot);
+    return rc;
+}
+
+/* The manifest's own failure, not that of memory, ends all writing. */
+static nori_status append(struct nori_engine *engine, const struct nr_edit *edit, struct nori_error *err)
+{
+    nori_status rc = nr_manifest_append(engine->manifest, edit, err);
+    if (rc != NORI_OK && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
+    return rc;
+}
+
+nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers, struct nori_error *err)
+{
+    struct nr_view *view = nr_view_acquire(engine), *spare = NULL;
+    struct nr_version *next = NULL;
+    struct nori_error own;
+    nori_status rc = NORI_OK;
+    if (!err) err = &own;
+
+    if (atomic_load(&engine->is_poisoned)) NR_CHECK(nr_fail_poisoned(engine, err));
+    NR_CHECK(nr_view_prepare(&spare, err));
+    struct nr_counters counters = counters_now(engine);
+    counters.flushed_sequence = counters.log_number = 0; /* Only what the edit itself says. */
+    nr_edit_set_counters(edit, &counters);
+    NR_CHECK(nr_edit_apply(edit, view->version, &next, err));
+#ifdef NR_DEBUG
+    NR_CHECK(nr_version_check(next, err));
+#endif
+    if (nr_manifest_is_large(engine->manifest)) NR_CHECK(nr_manifest_renew(engine, view->version, err));
+    NR_CHECK(append(engine, edit, err));
+    const struct nr_counters *edited = nr_edit_counters(edit);
+    engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
+    engine->counters.log_number = NR_MAX(engine->counters.log_number, edited->log_number);
+    nr_view_install(engine, spare, next, flushed_layers);
+    spare = NULL;
+    atomic_store(&engine->flushed_sequence, engine->counters.flushed_sequence);
+out:
+    nr_free(spare);
+    nr_version_unref(next);
+    nr_view_release(view);
+    return rc;
+}
+
+nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, const struct nr_run *run,
+                              struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    for (size_t i = 0; run && i < run->slice_count && rc == NORI_OK; i++) {
+        if (i > 0 && run->slices[i].file == run->slices[i - 1].file) continue; /* Slices of one file are neighbours. */
+        rc = nr_edit_add_file(edit, run->slices[i].file, err);
+        if (rc == NORI_OK) atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);
+    }
+    return rc;
+}
+
+void nr_file_unreferenced(void *arg, struct nr_table_file *file)
+{
+    struct nori_engine *engine = arg;
+    if (atomic_load(&engine->is_releasing)) {
+        if (engine->tables) nr_table_cache_drop(engine->tables, &file->handle, false);
+        nr_table_file_free(file);
+        return;
+    }
+    nr_mutex_lock(&engine->obsolete_lock);
+    file->next = engine->obsolete;
+    engine->obsolete = file;
+    nr_mutex_unlock(&engine->obsolete_lock);
+    atomic_fetch_add(&engine->obsolete_count, 1);
+    atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
+}
+
+/* The marks of all edits so far on disk. False: nothing may be unlinked. */
+static bool settle(struct nori_engine *engine)
+{
+    struct nori_error error;
+    if (atomic_load(&engine->is_poisoned)) return false;
+    nr_turn_take(engine);
+    nori_status rc = nr_manifest_settle(engine->manifest, &error);
+    nr_turn_give(engine);
+    if (rc != NORI_OK) nr_engine_poison(engine, &error);
+    return rc == NORI_OK;
+}
+
+void nr_obsolete_unlink(struct nori_engine *engine)
+{
+    char name[NR_FILE_NAME_BYTES];
+    nr_epoch_collect(&engine->epoch);
+    if (atomic_load(&engine->obsolete_count) == 0) return;
+    nr_mutex_lock(&engine->obsolete_lock);
+    struct nr_table_file *file = engine->obsolete;
+    engine->obsolete = NULL;
+    atomic_store(&engine->obsolete_count, 0);
+    nr_mutex_unlock(&engine->obsolete_lock);
+    /* Where the mark cannot be written the files stay; the next open finds that nothing names them. */
+    bool is_settled = settle(engine);
+    while (file) {
+        struct nr_table_file *next = file->next;
+        nr_table_cache_drop(engine->tables, &file->handle, true);
+        nr_name_table(name, file->number);
+        if (is_settled && nr_dir_unlink(engine->dir, name, NULL) != NORI_OK) {
+            /* As above. */
+        }
+        nr_table_file_free(file);
+        file = next;
+    }
+}
+
+void nr_log_collect(struct nori_engine *engine)
+{
+    if (!engine->wal || !settle(engine)) return;
+    nr_turn_take(engine);
+    uint64_t log_number = engine->counters.log_number;
+    bool is_held = atomic_load(&engine->log_holds) > 0;
+    nr_turn_give(engine);
+    if (is_held) return;
+    if (nr_wal_collect(engine->wal, log_number, NULL) != NORI_OK) {
+        /* A segment that could not be unlinked is tried again at the next round. */
+    }
+}

@@ -1,0 +1,338 @@
+/* Scans: a range of one moment, read in chunks.
+ *
+ * A scan pins its moment and refs a view. When the engine has moved on to another view it moves, too, at its own moment, at
+ * its next chunk: so it does not hold memtables and files that were flushed and merged meanwhile. */
+#include "engine/engine.h"
+
+#include "base/alloc.h"
+
+enum place {
+    PLACE_FRONT, /* Before the first entry in the scan's direction. */
+    PLACE_AFTER, /* Behind 'place_key': it was handed out. */
+    PLACE_SEEK,  /* At 'place_key' or behind. */
+    PLACE_END,
+};
+
+struct nori_scan {
+    struct nori_engine *engine;
+    struct nori_scan *previous, *next; /* By engine->pin_lock. */
+    struct nr_pin pin;                 /* Registered, unless a snapshot's moment is used. */
+    bool is_pinned;
+    bool is_reverse;
+    struct nr_moment moment;
+    struct nr_buffer start, end_key;
+    struct nr_bound end; /* Borrows from end_key. */
+    uint64_t left;       /* Of the limit. */
+    struct nr_view *view;
+    struct nr_iter *iter; /* Over 'view'; NULL: to be made. */
+    bool is_positioned;   /* The iterator stands where 'place' says. */
+    struct nr_read read;
+    enum place place;
+    struct nr_buffer place_key;
+    struct nr_buffer bytes; /* Of the chunk. */
+    struct nori_entry *entries;
+    size_t entry_capacity;
+};
+
+static void drop_iter(struct nori_scan *scan)
+{
+    nr_iter_destroy(scan->iter);
+    scan->iter = NULL;
+    scan->is_positioned = false;
+}
+
+static void release(struct nori_scan *scan)
+{
+    drop_iter(scan);
+    nr_read_clear(&scan->read);
+    nr_view_release(scan->view);
+    scan->view = NULL;
+}
+
+/* An inclusive bound as the exclusive one behind it, and the other way round: the key with a zero byte appended. */
+static nori_status copy_bound(struct nr_buffer *to, nori_slice key, bool behind, struct nori_error *err)
+{
+    nori_status rc = nr_buffer_assign(to, key, err);
+    return rc == NORI_OK && behind ? nr_buffer_append(to, nr_slice("", 1), err) : rc;
+}
+
+static nori_status set_bounds(struct nori_scan *scan, const struct nori_scan_params *params, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    if (params->start) NR_CHECK(copy_bound(&scan->start, *params->start, params->exclude_start, err));
+    scan->end = nr_bound_infinite();
+    if (params->stop) {
+        NR_CHECK(copy_bound(&scan->end_key, *params->stop, params->include_stop, err));
+        scan->end = nr_bound_key(nr_buffer_slice(&scan->end_key));
+    }
+    if (!nr_bound_above(scan->end, nr_buffer_slice(&scan->start))) scan->place = PLACE_END;
+    if (scan->left == 0) scan->place = PLACE_END;
+out:
+    return rc;
+}
+
+static void link_scan(struct nori_scan *scan)
+{
+    struct nori_engine *engine = scan->engine;
+    nr_mutex_lock(&engine->pin_lock);
+    scan->next = engine->scans;
+    if (scan->next) scan->next->previous = scan;
+    engine->scans = scan;
+    nr_mutex_unlock(&engine->pin_lock);
+}
+
+static void unlink_scan(struct nori_scan *scan)
+{
+    struct nori_engine *engine = scan->engine;
+    nr_mutex_lock(&engine->pin_lock);
+    if (scan->previous) scan->previous->next = scan->next;
+    else if (engine->scans == scan) engine->scans = scan->next;
+    if (scan->next) scan->next->previous = scan->previous;
+    scan->previous = scan->next = NULL;
+    nr_mutex_unlock(&engine->pin_lock);
+}
+
+nori_status nori_scan_open(struct nori_engine *engine, const struct nori_scan_params *params,
+                           struct nori_scan **scan_out, struct nori_error *err)
+{
+    unsigned stripe;
+    *scan_out = NULL;
+    nori_status rc = nr_call_enter(engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    struct nori_scan *scan = nr_calloc(1, sizeof *scan);
+    if (!scan) {
+        rc = nr_fail_memory(err, sizeof *scan);
+        goto out;
+    }
+    scan->engine = engine;
+    scan->left = params->limit;
+    scan->is_reverse = params->reverse;
+    scan->read.is_scan = true;
+    NR_CHECK(set_bounds(scan, params, err));
+    /* Also with a snapshot: it may be closed before the scan. Its own pin is older, so what it sees stays until then, and
+     * the copy made here takes over. */
+    if (params->snapshot) {
+        scan->moment = nr_snapshot_moment(params->snapshot);
+        nr_pin_copy(engine, params->snapshot, &scan->pin);
+    } else {
+        NR_CHECK(nr_pin_add(engine, &scan->pin, 0, err));
+        scan->moment = scan->pin.moment;
+    }
+    scan->is_pinned = true;
+    link_scan(scan);
+    atomic_fetch_add_explicit(&engine->stripes[stripe].scans, 1, memory_order_relaxed);
+    *scan_out = scan;
+    scan = NULL;
+out:
+    nori_scan_destroy(scan);
+    nr_call_leave(engine, stripe);
+    return rc;
+}
+
+/* The engine's current view, with an iterator over it. */
+static nori_status refresh_view(struct nori_scan *scan, struct nori_error *err)
+{
+    struct nori_engine *engine = scan->engine;
+    unsigned stripe = nr_epoch_enter(&engine->epoch);
+    bool is_current = scan->view == nr_view_peek(engine);
+    nr_epoch_leave(&engine->epoch, stripe);
+    if (scan->iter && is_current) return NORI_OK;
+    drop_iter(scan);
+    if (!is_current) {
+        nr_view_release(scan->view);
+        scan->view = nr_view_acquire(engine);
+    }
+    return nr_view_iter_create(engine, scan->view, scan->moment, nr_buffer_slice(&scan->start), scan->end, &scan->read,
+                               &scan->iter, err);
+}
+
+static bool is_in_bounds(const struct nori_scan *scan, nori_slice key)
+{
+    return nr_slice_compare(key, nr_buffer_slice(&scan->start)) >= 0 && nr_bound_above(scan->end, key);
+}
+
+static nori_status step(struct nori_scan *scan, struct nr_iter *iter, struct nori_error *err)
+{
+    return scan->is_reverse ? nr_iter_prev(iter, err) : nr_iter_next(iter, err);
+}
+
+static nori_status seek_front(struct nori_scan *scan, struct nr_iter *iter, struct nori_error *err)
+{
+    if (!scan->is_reverse) return nr_iter_seek(iter, nr_buffer_slice(&scan->start), UINT64_MAX, err);
+    if (scan->end.infinite) return nr_iter_seek_last(iter, err);
+    nori_status rc = nr_iter_seek_back(iter, scan->end.key, 0, err);
+    if (rc == NORI_OK && iter->valid && !nr_bound_above(scan->end, iter->key)) rc = nr_iter_prev(iter, err);
+    return rc;
+}
+
+/* Takes 'iter' to the next entry to hand out. */
+static nori_status find_place(struct nori_scan *scan, struct nr_iter *iter, struct nori_error *err)
+{
+    nori_slice key = nr_buffer_slice(&scan->place_key);
+    if (scan->place == PLACE_FRONT) return seek_front(scan, iter, err);
+    nori_status rc = scan->is_reverse ? nr_iter_seek_back(iter, key, 0, err) : nr_iter_seek(iter, key, UINT64_MAX, err);
+    if (rc == NORI_OK && scan->place == PLACE_AFTER && iter->valid && nr_slice_equal(iter->key, key))
+        rc = step(scan, iter, err);
+    return rc;
+}
+
+static nori_status reserve_entries(struct nori_scan *scan, size_t count, struct nori_error *err)
+{
+    if (count <= scan->entry_capacity) return NORI_OK;
+    size_t capacity = NR_MAX(count, NR_MAX(scan->entry_capacity * 2, 16));
+    struct nori_entry *grown = nr_realloc(scan->entries, capacity * sizeof *grown);
+    if (!grown) return nr_fail_memory(err, capacity * sizeof *grown);
+    scan->entries = grown;
+    scan->entry_capacity = capacity;
+    return NORI_OK;
+}
+
+/* Copies entries into scan->bytes; their slices hold sizes only, until the buffer has come to rest. */
+static nori_status fill(struct nori_scan *scan, size_t max_count, size_t max_bytes, size_t *count_out,
+                        struct nori_error *err)
+{
+    struct nr_iter *iter = scan->iter;
+    size_t count = 0;
+    nori_status rc = NORI_OK;
+    while (iter->valid && count < max_count && (count == 0 || scan->bytes.size < max_bytes)) {
+        if (NR_UNLIKELY(!is_in_bounds(scan, iter->key))) break;
+        NR_CHECK(reserve_entries(scan, count + 1, err));
+        NR_CHECK(nr_buffer_append(&scan->bytes, iter->key, err));
+        NR_CHECK(nr_buffer_append(&scan->bytes, iter->value, err));
+        scan->entries[count].key.size = iter->key.size;
+        scan->entries[count].value.size = iter->value.size;
+        count++;
+        NR_CHECK(step(scan, iter, err));
+        if ((count & 255) == 0) NR_CHECK(nr_interrupt_poll(err));
+    }
+out:
+    *count_out = count;
+    return rc;
+}
+
+static void point_entries(struct nori_scan *scan, size_t count)
+{
+    const uint8_t *next = scan->bytes.data;
+    for (size_t i = 0; i < count; i++) {
+        scan->entries[i].key.data = next;
+        next += scan->entries[i].key.size;
+        scan->entries[i].value.data = next;
+        next += scan->entries[i].value.size;
+    }
+}
+
+/* Inside a call. A failure leaves the place as it was: the next call tries again. */
+static nori_status next_chunk(struct nori_scan *scan, size_t max_count, size_t max_bytes, size_t *count_out,
+                              struct nori_error *err)
+{
+    size_t count = 0;
+    nori_status rc = NORI_OK;
+    scan->bytes.size = 0;
+    if (max_count > scan->left) max_count = (size_t)scan->left;
+    if (scan->place == PLACE_END || max_count == 0) goto out;
+    NR_CHECK(refresh_view(scan, err));
+    if (!scan->is_positioned) NR_CHECK(find_place(scan, scan->iter, err));
+    scan->is_positioned = false;
+    NR_CHECK(fill(scan, max_count, max_bytes, &count, err));
+    point_entries(scan, count);
+    if (count > 0) NR_CHECK(nr_buffer_assign(&scan->place_key, scan->entries[count - 1].key, err));
+    scan->is_positioned = true;
+    scan->place = count > 0 ? PLACE_AFTER : PLACE_END;
+    scan->left -= count;
+    if (scan->place == PLACE_END || scan->left == 0) {
+        scan->place = PLACE_END;
+        release(scan); /* Nothing more to read: memtables and files are let go early. */
+    }
+out:
+    *count_out = rc == NORI_OK ? count : 0;
+    return rc;
+}
+
+nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_bytes,
+                           const struct nori_entry **entries_out, size_t *count_out, struct nori_error *err)
+{
+    unsigned stripe;
+    *count_out = 0;
+    nori_status rc = nr_call_enter(scan->engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    struct nr_histogram *latency = &scan->engine->latency[NORI_LATENCY_SCAN];
+    uint64_t nth = atomic_fetch_add_explicit(&latency->count, 1, memory_order_relaxed);
+    uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
+    rc = next_chunk(scan, max_count, max_bytes, count_out, err);
+    *entries_out = scan->entries;
+    if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
+    nr_read_account(scan->engine, stripe, &scan->read);
+    nr_call_leave(scan->engine, stripe);
+    return rc;
+}
+
+nori_status nori_scan_seek(struct nori_scan *scan, nori_slice key, struct nori_error *err)
+{
+    unsigned stripe;
+    nori_status rc = nr_call_enter(scan->engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    bool is_empty = !nr_bound_above(scan->end, nr_buffer_slice(&scan->start)) || scan->left == 0;
+    rc = nr_buffer_assign(&scan->place_key, key, err);
+    if (rc == NORI_OK) {
+        bool before = scan->is_reverse ? !nr_bound_above(scan->end, key)
+                                       : nr_slice_compare(key, nr_buffer_slice(&scan->start)) < 0;
+        scan->place = is_empty ? PLACE_END : before ? PLACE_FRONT : PLACE_SEEK;
+        scan->is_positioned = false;
+    }
+    nr_call_leave(scan->engine, stripe);
+    return rc;
+}
+
+nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct nori_error *err)
+{
+    unsigned stripe;
+    uint64_t count = 0;
+    *count_out = 0;
+    nori_status rc = nr_call_enter(scan->engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    if (scan->place == PLACE_END) goto out;
+    NR_CHECK(refresh_view(scan, err));
+    scan->is_positioned = false; /* The cursor's place stays; its iterator goes through what is left. */
+    NR_CHECK(find_place(scan, scan->iter, err));
+    while (scan->iter->valid && count < scan->left && is_in_bounds(scan, scan->iter->key)) {
+        count++;
+        NR_CHECK(step(scan, scan->iter, err));
+        if ((count & 255) == 0) NR_CHECK(nr_interrupt_poll(err));
+    }
+    *count_out = count;
+out:
+    nr_read_account(scan->engine, stripe, &scan->read);
+    nr_call_leave(scan->engine, stripe);
+    return rc;
+}
+
+void nr_scans_release(struct nori_engine *engine)
+{
+    nr_mutex_lock(&engine->pin_lock);
+    struct nori_scan *scan = engine->scans;
+    engine->scans = NULL;
+    nr_mutex_unlock(&engine->pin_lock);
+    while (scan) {
+        struct nori_scan *next = scan->next;
+        scan->previous = scan->next = NULL;
+        release(scan);
+        scan = next;
+    }
+}
+
+void nori_scan_destroy(struct nori_scan *scan)
+{
+    if (!scan) return;
+    if (scan->engine->fork_generation != nr_fork_generation()) return; /* The parent's; its locks may be taken. */
+    if (scan->is_pinned) {
+        unlink_scan(scan);
+        nr_pin_remove(scan->engine, &scan->pin);
+    }
+    release(scan);
+    nr_buffer_clear(&scan->start);
+    nr_buffer_clear(&scan->end_key);
+    nr_buffer_clear(&scan->place_key);
+    nr_buffer_clear(&scan->bytes);
+    nr_free(scan->entries);
+    nr_free(scan);
+}

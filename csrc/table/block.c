@@ -1,0 +1,240 @@
+#include "table/block.h"
+
+void nr_block_writer_init(struct nr_block_writer *writer)
+{
+    nr_buffer_init(&writer->bytes);
+    nr_buffer_init(&writer->restarts);
+    writer->entry_count = 0;
+    writer->since_restart = 0;
+    writer->restart_at = 0;
+}
+
+void nr_block_writer_clear(struct nr_block_writer *writer)
+{
+    nr_buffer_clear(&writer->bytes);
+    nr_buffer_clear(&writer->restarts);
+    writer->entry_count = 0;
+}
+
+nori_status nr_block_writer_add(struct nr_block_writer *writer, size_t shared, nori_slice key, uint64_t tag,
+                                nori_slice value, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_buffer *bytes = &writer->bytes;
+    uint8_t *out;
+
+    NR_CHECK(nr_buffer_reserve(bytes, 3 * NR_VARINT_MAX_BYTES + key.size + NR_TAG_BYTES + value.size, err));
+    if (writer->entry_count == 0 || writer->since_restart == NR_RESTART_INTERVAL ||
+        bytes->size - writer->restart_at >= NR_RESTART_BYTES) {
+        shared = 0;
+        writer->since_restart = 0;
+        writer->restart_at = bytes->size;
+        NR_CHECK(nr_buffer_append_fixed32(&writer->restarts, (uint32_t)bytes->size, err));
+    }
+    out = bytes->data + bytes->size;
+    out = nr_put_varint(out, shared);
+    out = nr_put_varint(out, key.size - shared);
+    out = nr_put_varint(out, value.size);
+    if (key.size > shared) memcpy(out, key.data + shared, key.size - shared);
+    out += key.size - shared;
+    nr_put_fixed64(out, tag);
+    out += NR_TAG_BYTES;
+    if (value.size > 0) memcpy(out, value.data, value.size);
+    bytes->size = (size_t)(out - bytes->data) + value.size;
+    writer->entry_count++;
+    writer->since_restart++;
+out:
+    return rc;
+}
+
+size_t nr_block_writer_bytes(const struct nr_block_writer *writer)
+{
+    return writer->bytes.size + writer->restarts.size + 4;
+}
+
+nori_status nr_block_writer_finish(struct nr_block_writer *writer, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    uint32_t restart_count = (uint32_t)(writer->restarts.size / 4);
+    NR_CHECK(nr_buffer_reserve(&writer->bytes, writer->restarts.size + 4 + NR_TRAILER_BYTES, err));
+    NR_CHECK(nr_buffer_append(&writer->bytes, nr_buffer_slice(&writer->restarts), err));
+    NR_CHECK(nr_buffer_append_fixed32(&writer->bytes, restart_count, err));
+out:
+    return rc;
+}
+
+void nr_block_writer_reset(struct nr_block_writer *writer)
+{
+    /* One large value must not pin its memory until the table is done. */
+    if (writer->bytes.capacity > (8u << 20)) nr_buffer_clear(&writer->bytes);
+    writer->bytes.size = 0;
+    writer->restarts.size = 0;
+    writer->entry_count = 0;
+}
+
+bool nr_block_view_init(struct nr_block_view *view, const uint8_t *data, size_t size)
+{
+    uint32_t restart_count;
+    if (size < NR_MIN_BLOCK_BYTES) return false;
+    restart_count = nr_get_fixed32(data + size - 4);
+    if (restart_count == 0 || restart_count > (size - 4) / 4) return false;
+    view->data = data;
+    view->limit = data + (size - 4 - 4 * (size_t)restart_count);
+    view->restarts = view->limit;
+    view->restart_count = restart_count;
+    view->skipped = 0;
+    view->prefixes = NULL;
+    return true;
+}
+
+bool nr_block_summary_make(const struct nr_block_view *view, uint32_t skipped, void *out)
+{
+    struct nr_block_summary *summary = out;
+    summary->restart_count = view->restart_count;
+    summary->skipped = skipped;
+    for (uint32_t i = 0; i < view->restart_count; i++) {
+        const uint8_t *at = nr_block_restart(view, i);
+        struct nr_block_entry entry;
+        size_t size;
+        if (!at || !nr_block_entry_decode(at, view->limit, &entry) || entry.shared != 0) return false;
+        size = entry.unshared;
+        summary->prefixes[i] = size > skipped ? nr_slice_prefix(nr_slice(entry.suffix + skipped, size - skipped)) : 0;
+    }
+    memcpy(summary->prefixes + view->restart_count, view->restarts, 4 * (size_t)view->restart_count);
+    return true;
+}
+
+bool nr_block_view_summarized(struct nr_block_view *view, const uint8_t *data, size_t size)
+{
+    const struct nr_block_summary *summary = (const void *)data;
+    size_t summary_bytes = nr_block_summary_bytes(summary->restart_count);
+
+    data += summary_bytes;
+    size -= summary_bytes;
+    if (summary->restart_count == 0) return nr_block_view_init(view, data, size);
+    /* It was looked at when the summary was made. */
+    view->data = data;
+    view->limit = data + (size - 4 - 4 * (size_t)summary->restart_count);
+    view->restarts = (const uint8_t *)(summary->prefixes + summary->restart_count);
+    view->restart_count = summary->restart_count;
+    view->skipped = summary->skipped;
+    view->prefixes = summary->prefixes;
+    return true;
+}
+
+bool nr_block_entry_decode_slow(const uint8_t *at, const uint8_t *limit, struct nr_block_entry *entry_out)
+{
+    uint64_t shared, unshared, value_size;
+    at = nr_get_varint(at, limit, &shared);
+    if (at) at = nr_get_varint(at, limit, &unshared);
+    if (at) at = nr_get_varint(at, limit, &value_size);
+    if (!at || shared > NORI_MAX_KEY_BYTES || unshared > NORI_MAX_KEY_BYTES - shared || value_size > SIZE_MAX / 2)
+        return false;
+    entry_out->shared = (size_t)shared;
+    entry_out->unshared = (size_t)unshared;
+    entry_out->value_size = (size_t)value_size;
+    entry_out->suffix = at;
+    return true;
+}
+
+bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,
+                           uint32_t *restart_out, bool *found_out)
+{
+    uint32_t low = 0, high = view->restart_count; /* The answer + 1. */
+
+    if (view->prefixes && key.size >= view->skipped) {
+        uint64_t prefix = nr_slice_prefix(nr_slice(key.data + view->skipped, key.size - view->skipped));
+        uint32_t count = high;
+        while (count > 0) {
+            uint32_t half = (count + 1) / 2;
+            low = view->prefixes[low + half - 1] < prefix ? low + half : low;
+            count -= half;
+        }
+        for (high = low; high < view->restart_count && view->prefixes[high] == prefix;) high++;
+    }
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const uint8_t *at = nr_block_restart(view, middle);
+        struct nr_block_entry entry;
+        int order;
+        if (!at || !nr_block_entry_decode(at, view->limit, &entry) || entry.shared != 0) return false;
+        order = nr_entry_compare(nr_slice(entry.suffix, entry.unshared), entry.tag, key, tag);
+        if (order < 0 || (order == 0 && or_at)) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    *found_out = low > 0;
+    *restart_out = low > 0 ? low - 1 : 0;
+    return true;
+}
+
+/* Goes through the entries from a restart on without putting their keys together: 'matched' is how many bytes the key
+ * sought shares with the entry last seen, which is smaller. The next entry's shared count alone often tells how it
+ * compares: above 'matched' it has the same smaller byte there; below, it has risen above the key. */
+static enum nr_block_verdict search_from(const struct nr_block_view *view, const uint8_t *at, nori_slice key,
+                                         uint64_t tag, struct nr_block_place *place)
+{
+    struct nr_block_entry *entry = &place->entry;
+    size_t matched = 0;
+
+    for (; at != view->limit; at = place->next) {
+        place->at = at;
+        place->next = nr_block_entry_decode(at, view->limit, entry);
+        if (NR_UNLIKELY(!place->next)) return NR_BLOCK_DAMAGED;
+        if (entry->shared > matched) continue;
+        if (entry->shared < matched) {
+            /* A restart shares nothing, whatever its key. */
+            if (entry->shared != 0) return NR_BLOCK_GREATER;
+            matched = 0;
+        }
+        size_t rest = key.size - matched;
+        size_t limit = NR_MIN(rest, entry->unshared);
+        size_t same = nr_common_prefix(entry->suffix, key.data + matched, limit);
+        if (same < limit) {
+            if (entry->suffix[same] > key.data[matched + same]) return NR_BLOCK_GREATER;
+        } else if (entry->unshared > rest) {
+            return NR_BLOCK_GREATER;
+        } else if (entry->unshared == rest) {
+            place->key_was_seen = true;
+            if (entry->tag <= tag) return NR_BLOCK_SAME_KEY;
+        }
+        matched += same;
+    }
+    return NR_BLOCK_END;
+}
+
+enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_slice key, uint64_t tag,
+                                      struct nr_block_place *place_out)
+{
+    const uint8_t *at;
+    bool found;
+
+    place_out->key_was_seen = false;
+    if (!nr_block_find_restart(view, key, tag, false, &place_out->restart, &found)) return NR_BLOCK_DAMAGED;
+    at = nr_block_restart(view, place_out->restart);
+    if (!at || *at != 0) return NR_BLOCK_DAMAGED;
+    for (size_t i = 1; i < NR_RESTART_BYTES / 64; i++) __builtin_prefetch(at + 64 * i);
+    enum nr_block_verdict verdict = search_from(view, at, key, tag, place_out);
+    /* Where the search ran on into the next interval, its first entry is the one. */
+    if (verdict != NR_BLOCK_DAMAGED && verdict != NR_BLOCK_END && place_out->restart + 1 < view->restart_count &&
+        place_out->at >= nr_block_restart(view, place_out->restart + 1))
+        place_out->restart++;
+    return verdict;
+}
+
+uint32_t nr_block_restart_of(const struct nr_block_view *view, const uint8_t *at)
+{
+    uint32_t offset = (uint32_t)(at - view->data);
+    uint32_t low = 0, high = view->restart_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (nr_get_fixed32(view->restarts + 4 * (size_t)middle) <= offset) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low > 0 ? low - 1 : 0;
+}

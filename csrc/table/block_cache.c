@@ -1,0 +1,300 @@
+#include "table/block_cache.h"
+
+#include <string.h>
+
+#include "base/alloc.h"
+
+/* Readers follow a bucket's list without a lock. A block is complete before it is published at the head of its bucket;
+ * it is unlinked by one sequentially consistent store, keeps its own 'next', so that whoever stands on it goes on, and
+ * is given back to the epoch.
+ *
+ * Each shard has two queues, oldest first. Blocks that gets brought in wait in the main queue: at the head a block that
+ * was hit meanwhile loses some heat and goes to the end, any other is evicted. Blocks that scans brought in wait in a
+ * queue of their own that has an eighth of the room, once room is short; a get moves them over when their turn comes.
+ */
+
+#define MAX_SHARDS 16
+#define MIN_SHARD_BYTES (1u << 20)
+#define BYTES_PER_BUCKET 2048
+#define MAX_HEAT 3
+#define SCAN_SHARE 8
+
+struct queue {
+    struct nr_cached_block *head, *tail;
+    size_t bytes;
+};
+
+struct shard {
+    _Alignas(64) struct nr_mutex lock;
+    _Atomic(struct nr_cached_block *) *buckets; /* Owned. Written under lock. */
+    size_t bucket_mask;                         /* Immutable. */
+    size_t budget_bytes;                        /* Immutable. */
+    struct queue main NR_GUARDED;               /* By lock. */
+    struct queue scan NR_GUARDED;               /* By lock. */
+    _Atomic size_t bytes;                       /* Of both queues. Written under lock. */
+};
+
+struct nr_block_cache {
+    struct nr_epoch *epoch; /* Borrowed. */
+    size_t shard_count;     /* A power of two. */
+    struct shard *shards;   /* Owned. */
+};
+
+static void release_block(struct nr_epoch_link *link)
+{
+    nr_block_unref((struct nr_cached_block *)link);
+}
+_Static_assert(offsetof(struct nr_cached_block, link) == 0, "the link is the block");
+
+struct nr_cached_block *nr_block_create(uint64_t file_number, uint64_t offset, size_t size)
+{
+    struct nr_cached_block *block;
+    if (size > SIZE_MAX - sizeof(*block)) return NULL;
+    block = nr_alloc(sizeof(*block) + size);
+    if (!block) return NULL;
+    block->link = (struct nr_epoch_link){NULL, release_block, 0};
+    atomic_init(&block->refs, 1);
+    atomic_init(&block->heat, 0);
+    block->file_number = file_number;
+    block->offset = offset;
+    atomic_init(&block->next, NULL);
+    block->clock_next = NULL;
+    block->size = size;
+    return block;
+}
+
+void nr_block_ref(struct nr_cached_block *block)
+{
+    atomic_fetch_add_explicit(&block->refs, 1, memory_order_relaxed);
+}
+
+void nr_block_unref(struct nr_cached_block *block)
+{
+    if (block && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1) nr_free(block);
+}
+
+static size_t charge_of(const struct nr_cached_block *block)
+{
+    return sizeof(*block) + block->size;
+}
+
+static inline uint64_t hash_place(uint64_t file_number, uint64_t offset)
+{
+    uint64_t hash = (offset + file_number * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
+    return hash ^ hash >> 32;
+}
+
+static inline struct shard *find_shard(struct nr_block_cache *cache, uint64_t hash)
+{
+    return &cache->shards[hash & (cache->shard_count - 1)];
+}
+
+static inline _Atomic(struct nr_cached_block *) *find_bucket(struct shard *shard, uint64_t hash)
+{
+    return &shard->buckets[(hash >> 4) & shard->bucket_mask];
+}
+
+static size_t power_of_two_below(size_t n)
+{
+    size_t power = 1;
+    while (power <= n / 2) power *= 2;
+    return power;
+}
+
+nori_status nr_block_cache_create(struct nr_epoch *epoch, size_t budget_bytes, struct nr_block_cache **cache_out,
+                                  struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_block_cache *cache = nr_calloc(1, sizeof(*cache));
+    size_t shard_count = power_of_two_below(NR_MIN(budget_bytes / MIN_SHARD_BYTES, (size_t)MAX_SHARDS));
+
+    *cache_out = NULL;
+    if (!cache) return nr_fail_memory(err, sizeof(*cache));
+    cache->epoch = epoch;
+    cache->shards = nr_alloc_aligned(64, shard_count * sizeof(*cache->shards));
+    if (!cache->shards) {
+        rc = nr_fail_memory(err, shard_count * sizeof(*cache->shards));
+        goto out;
+    }
+    memset(cache->shards, 0, shard_count * sizeof(*cache->shards));
+    for (size_t i = 0; i < shard_count; i++) {
+        struct shard *shard = &cache->shards[i];
+        size_t bucket_count = power_of_two_below(budget_bytes / shard_count / BYTES_PER_BUCKET);
+        nr_mutex_init(&shard->lock, NR_RANK_BLOCK_CACHE);
+        cache->shard_count = i + 1;
+        shard->budget_bytes = budget_bytes / shard_count;
+        shard->bucket_mask = bucket_count - 1;
+        shard->buckets = nr_calloc(bucket_count, sizeof(*shard->buckets));
+        if (!shard->buckets) {
+            rc = nr_fail_memory(err, bucket_count * sizeof(*shard->buckets));
+            goto out;
+        }
+    }
+    *cache_out = cache;
+    cache = NULL;
+out:
+    nr_block_cache_destroy(cache);
+    return rc;
+}
+
+static void unref_queue(struct queue *queue)
+{
+    for (struct nr_cached_block *block = queue->head; block;) {
+        struct nr_cached_block *next = block->clock_next;
+        nr_block_unref(block);
+        block = next;
+    }
+}
+
+void nr_block_cache_destroy(struct nr_block_cache *cache)
+{
+    if (!cache) return;
+    for (size_t i = 0; i < cache->shard_count; i++) {
+        struct shard *shard = &cache->shards[i];
+        unref_queue(&shard->main);
+        unref_queue(&shard->scan);
+        nr_free(shard->buckets);
+        nr_mutex_destroy(&shard->lock);
+    }
+    nr_free(cache->shards);
+    nr_free(cache);
+}
+
+static inline struct nr_cached_block *find_in_bucket(_Atomic(struct nr_cached_block *) *bucket, uint64_t file_number,
+                                                     uint64_t offset)
+{
+    struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
+    while (block && (block->offset != offset || block->file_number != file_number))
+        block = atomic_load_explicit(&block->next, memory_order_seq_cst);
+    return block;
+}
+
+struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
+                                            bool is_scan)
+{
+    uint64_t hash = hash_place(file_number, offset);
+    struct nr_cached_block *block = find_in_bucket(find_bucket(find_shard(cache, hash), hash), file_number, offset);
+
+    if (block && !is_scan) {
+        /* Hot blocks are not written to: their line stays shared among processors. */
+        uint8_t heat = atomic_load_explicit(&block->heat, memory_order_relaxed);
+        if (heat < MAX_HEAT) atomic_store_explicit(&block->heat, (uint8_t)(heat + 1), memory_order_relaxed);
+    }
+    return block;
+}
+
+static void push(struct queue *queue, struct nr_cached_block *block)
+{
+    block->clock_next = NULL;
+    if (queue->tail) {
+        queue->tail->clock_next = block;
+    } else {
+        queue->head = block;
+    }
+    queue->tail = block;
+    queue->bytes += charge_of(block);
+}
+
+static struct nr_cached_block *pop(struct queue *queue)
+{
+    struct nr_cached_block *block = queue->head;
+    queue->head = block->clock_next;
+    if (!queue->head) queue->tail = NULL;
+    queue->bytes -= charge_of(block);
+    return block;
+}
+
+/* Takes a block that has left its queue out of its bucket, and puts it on '*evicted'. */
+static void unlink_locked(struct shard *shard, struct nr_cached_block *block, struct nr_epoch_link **evicted)
+{
+    _Atomic(struct nr_cached_block *) *at = find_bucket(shard, hash_place(block->file_number, block->offset));
+    struct nr_cached_block *found;
+
+    while ((found = atomic_load_explicit(at, memory_order_relaxed)) != block) at = &found->next;
+    atomic_store_explicit(at, atomic_load_explicit(&block->next, memory_order_relaxed), memory_order_seq_cst);
+    atomic_fetch_sub_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
+    block->link.next = *evicted;
+    *evicted = &block->link;
+}
+
+static void make_room_locked(struct shard *shard, size_t needed, struct nr_epoch_link **evicted)
+{
+    while (atomic_load_explicit(&shard->bytes, memory_order_relaxed) + needed > shard->budget_bytes) {
+        bool from_scan =
+            shard->scan.head && (!shard->main.head || shard->scan.bytes > shard->budget_bytes / SCAN_SHARE);
+        struct nr_cached_block *block = pop(from_scan ? &shard->scan : &shard->main);
+        uint8_t heat = atomic_load_explicit(&block->heat, memory_order_relaxed);
+        if (heat > 0) {
+            atomic_store_explicit(&block->heat, (uint8_t)(heat - 1), memory_order_relaxed);
+            push(&shard->main, block);
+        } else {
+            unlink_locked(shard, block, evicted);
+        }
+    }
+}
+
+static void retire_all(struct nr_block_cache *cache, struct nr_epoch_link *link)
+{
+    while (link) {
+        struct nr_epoch_link *next = link->next;
+        nr_epoch_retire(cache->epoch, link);
+        link = next;
+    }
+}
+
+void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan)
+{
+    uint64_t hash = hash_place(block->file_number, block->offset);
+    struct shard *shard = find_shard(cache, hash);
+    _Atomic(struct nr_cached_block *) *bucket = find_bucket(shard, hash);
+    struct nr_epoch_link *evicted = NULL;
+
+    if (charge_of(block) > shard->budget_bytes) return;
+    nr_mutex_lock(&shard->lock);
+    if (!find_in_bucket(bucket, block->file_number, block->offset)) {
+        make_room_locked(shard, charge_of(block), &evicted);
+        nr_block_ref(block);
+        push(is_scan ? &shard->scan : &shard->main, block);
+        atomic_fetch_add_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
+        atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);
+        atomic_store_explicit(bucket, block, memory_order_seq_cst);
+    }
+    nr_mutex_unlock(&shard->lock);
+    retire_all(cache, evicted);
+}
+
+static void drop_from_queue_locked(struct shard *shard, struct queue *queue, uint64_t file_number,
+                                   struct nr_epoch_link **evicted)
+{
+    struct queue kept = {NULL, NULL, 0};
+    while (queue->head) {
+        struct nr_cached_block *block = pop(queue);
+        if (block->file_number == file_number) {
+            unlink_locked(shard, block, evicted);
+        } else {
+            push(&kept, block);
+        }
+    }
+    *queue = kept;
+}
+
+void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number)
+{
+    for (size_t i = 0; i < cache->shard_count; i++) {
+        struct shard *shard = &cache->shards[i];
+        struct nr_epoch_link *evicted = NULL;
+        nr_mutex_lock(&shard->lock);
+        drop_from_queue_locked(shard, &shard->main, file_number, &evicted);
+        drop_from_queue_locked(shard, &shard->scan, file_number, &evicted);
+        nr_mutex_unlock(&shard->lock);
+        retire_all(cache, evicted);
+    }
+}
+
+size_t nr_block_cache_bytes(const struct nr_block_cache *cache)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < cache->shard_count; i++)
+        bytes += atomic_load_explicit(&cache->shards[i].bytes, memory_order_relaxed);
+    return bytes;
+}

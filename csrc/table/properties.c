@@ -1,0 +1,73 @@
+#include "table/properties.h"
+
+#include "base/coding.h"
+
+/* varint length of what follows; then smallest sized, infinite 1, end sized, and the numbers as varints. A decoder
+ * skips what a later version puts behind. */
+
+#define NUMBER_COUNT 14
+
+static void get_numbers(const struct nr_table_properties *from, uint64_t numbers[NUMBER_COUNT])
+{
+    const uint64_t values[NUMBER_COUNT] = {
+        from->smallest_sequence, from->largest_sequence, from->entry_count,
+        from->delete_count,      from->range_count,      from->key_bytes,
+        from->value_bytes,       from->unexpiring_count, from->smallest_expiry_ms,
+        from->largest_expiry_ms, from->block_count,      from->level,
+        from->slot_id,           from->created_ms,
+    };
+    memcpy(numbers, values, sizeof(values));
+}
+
+nori_status nr_properties_encode(const struct nr_table_properties *properties, struct nr_buffer *out,
+                                 struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    uint64_t numbers[NUMBER_COUNT];
+    uint8_t infinite = properties->end.infinite;
+    struct nr_buffer body;
+
+    nr_buffer_init(&body);
+    get_numbers(properties, numbers);
+    NR_CHECK(nr_buffer_append_sized(&body, properties->smallest, err));
+    NR_CHECK(nr_buffer_append(&body, nr_slice(&infinite, 1), err));
+    NR_CHECK(nr_buffer_append_sized(&body, properties->end.key, err));
+    for (size_t i = 0; i < NUMBER_COUNT; i++) NR_CHECK(nr_buffer_append_varint(&body, numbers[i], err));
+    NR_CHECK(nr_buffer_append_sized(out, nr_buffer_slice(&body), err));
+out:
+    nr_buffer_clear(&body);
+    return rc;
+}
+
+bool nr_properties_decode(nori_slice *input, struct nr_table_properties *properties_out)
+{
+    nori_slice rest = *input, body, infinite;
+    uint64_t numbers[NUMBER_COUNT];
+    struct nr_table_properties *out = properties_out;
+
+    memset(out, 0, sizeof(*out));
+    if (!nr_take_sized(&rest, &body) || !nr_take_sized(&body, &out->smallest) || !nr_take_bytes(&body, 1, &infinite) ||
+        !nr_take_sized(&body, &out->end.key) || infinite.data[0] > 1)
+        return false;
+    for (size_t i = 0; i < NUMBER_COUNT; i++) {
+        if (!nr_take_varint(&body, &numbers[i])) return false;
+    }
+    if (numbers[11] > UINT32_MAX) return false;
+    out->end.infinite = infinite.data[0];
+    out->smallest_sequence = numbers[0];
+    out->largest_sequence = numbers[1];
+    out->entry_count = numbers[2];
+    out->delete_count = numbers[3];
+    out->range_count = numbers[4];
+    out->key_bytes = numbers[5];
+    out->value_bytes = numbers[6];
+    out->unexpiring_count = numbers[7];
+    out->smallest_expiry_ms = numbers[8];
+    out->largest_expiry_ms = numbers[9];
+    out->block_count = numbers[10];
+    out->level = (uint32_t)numbers[11];
+    out->slot_id = numbers[12];
+    out->created_ms = numbers[13];
+    *input = rest;
+    return true;
+}

@@ -1,0 +1,43 @@
+/* What a table holds beside its blocks, as it is read from the file's end: footer, directory, filter, range tombstones,
+ * index, properties. */
+#ifndef NR_TABLE_SECTIONS_H
+#define NR_TABLE_SECTIONS_H
+
+#include "io/env.h"
+#include "iter/tombstones.h"
+#include "table/filter.h"
+#include "table/index.h"
+#include "table/properties.h"
+
+/* The trailer of 'payload', which begins at 'offset' in the file and has been compressed from 'size' bytes; written
+ * right behind it. */
+void nr_trailer_put(uint8_t *payload, size_t payload_size, int compression, uint32_t size, uint64_t seed);
+/* Judges stored bytes by their trailer: NULL, or what is wrong. */
+const char *nr_trailer_check(nori_slice stored, uint64_t seed, int *compression_out, uint32_t *size_out);
+
+NORI_WARN_UNUSED nori_status nr_tombstones_encode(const struct nr_tombstones *set, struct nr_buffer *out,
+                                                  struct nori_error *err);
+/* '*valid_out' is false if the section makes no sense. */
+NORI_WARN_UNUSED nori_status nr_tombstones_decode(nori_slice section, struct nr_tombstones **set_out,
+                                                  uint64_t *range_count_out, bool *valid_out, struct nori_error *err);
+
+/* Fills 'data'; CORRUPTION if the file ends before. */
+NORI_WARN_UNUSED nori_status nr_sections_read(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size,
+                                              struct nori_error *err);
+
+struct nr_sections {
+    uint64_t file_bytes;
+    uint64_t data_end; /* Blocks lie below. */
+    struct nr_filter filter;
+    struct nr_index index;
+    struct nr_tombstones *tombstones;      /* NULL: none. */
+    struct nr_table_properties properties; /* Borrows from properties_bytes. */
+    struct nr_buffer properties_bytes;
+};
+
+/* Reads and checks all of it. On failure 'sections' is empty. */
+NORI_WARN_UNUSED nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id,
+                                              uint64_t number, struct nori_error *err);
+void nr_sections_clear(struct nr_sections *sections);
+
+#endif

@@ -1,0 +1,48 @@
+/* Open tables, within budgets: descriptors, bytes of indexes, bytes of filters.
+ *
+ * A handle is embedded in what stands for the file (version/); while its table is open, finding it is one load. Inside the
+ * epoch the table stays valid until it is left, evicted or not. EMFILE: gives back its own descriptors and tries again. */
+#ifndef NR_TABLE_TABLE_CACHE_H
+#define NR_TABLE_TABLE_CACHE_H
+
+#include "table/table.h"
+
+struct nr_table_cache;
+
+struct nr_table_handle {
+    uint64_t number;
+    _Atomic(struct nr_table *) table;     /* NULL: not open. Sequentially consistent stores. */
+    _Atomic bool is_used;                 /* CLOCK; relaxed. */
+    struct nr_table_handle *previous, *next NR_GUARDED; /* By the cache's lock: the clock's ring; NULL: not in it. */
+    bool is_dropped NR_GUARDED;           /* By the cache's lock. An open that was under way is not kept. */
+};
+void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number);
+
+struct nr_table_cache_params {
+    struct nr_epoch *epoch;  /* Borrowed, all. */
+    struct nr_dir *dir;
+    struct nr_block_cache *blocks;
+    uint64_t database_id;
+    size_t max_open_files;
+    size_t index_budget_bytes;
+    size_t filter_budget_bytes;
+};
+NORI_WARN_UNUSED nori_status nr_table_cache_create(const struct nr_table_cache_params *params,
+                                                   struct nr_table_cache **cache_out, struct nori_error *err);
+void nr_table_cache_destroy(struct nr_table_cache *cache); /* All handles were dropped. NULL is fine. */
+
+/* Inside the epoch: the open table, opened now if need be (NORI_AGAIN with read->no_wait). */
+NORI_WARN_UNUSED nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle,
+                                                 const struct nr_read *read, struct nr_table **table_out,
+                                                 struct nori_error *err);
+/* The handle goes away, or its file does: closes its table, drops its blocks if 'is_deleted'. */
+void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *handle, bool is_deleted);
+
+struct nr_table_cache_stats {
+    size_t open_tables;
+    size_t index_bytes;
+    size_t filter_bytes;
+};
+void nr_table_cache_stats(struct nr_table_cache *cache, struct nr_table_cache_stats *stats_out);
+
+#endif

@@ -1,0 +1,136 @@
+#include "version/edit_ops.h"
+
+#include "base/alloc.h"
+#include "version/level.h"
+
+static bool fits(const struct nr_run *run, const struct nr_slot *slot)
+{
+    return nr_slice_compare(slot->start, run->slices[0].start) <= 0 &&
+           nr_bound_compare(run->slices[run->slice_count - 1].end, slot->end) <= 0;
+}
+
+/* The slot keeps its bounds and its id. */
+static nori_status replace_runs(struct nr_version *version, uint32_t level, size_t index, uint32_t k_max,
+                                struct nr_run *const *runs, size_t run_count, struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_slot *slot = NULL;
+    const struct nr_slot *old = nr_level_slot(version->levels[level], index);
+
+    NR_CHECK(nr_slot_create(level, old->slot_id, old->start, old->end, k_max, runs, run_count, &slot, err));
+    NR_CHECK(nr_level_replace(&version->levels[level], index, slot, err));
+out:
+    nr_slot_unref(slot);
+    return rc;
+}
+
+static size_t find_run(const struct nr_slot *slot, uint64_t run_id)
+{
+    size_t index = 0;
+    while (index < slot->run_count && slot->runs[index]->run_id != run_id) index++;
+    return index;
+}
+
+/* Level 0's runs with those in [first, first + removed_count) replaced by 'run' (NULL: by nothing). */
+static nori_status splice_l0(struct nr_version *version, size_t first, size_t removed_count, struct nr_run *run,
+                             struct nori_error *err)
+{
+    const struct nr_slot *slot = nr_version_level0(version);
+    size_t count = 0, capacity = slot->run_count + 1;
+    struct nr_run **runs = nr_calloc(capacity, sizeof(*runs));
+
+    if (!runs) return nr_fail_memory(err, capacity * sizeof(*runs));
+    for (size_t i = 0; i < first; i++) runs[count++] = slot->runs[i];
+    if (run) runs[count++] = run;
+    for (size_t i = first + removed_count; i < slot->run_count; i++) runs[count++] = slot->runs[i];
+    nori_status rc = replace_runs(version, 0, 0, slot->k_max, runs, count, err);
+    nr_free(runs);
+    return rc;
+}
+
+static nori_status push_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+{
+    const struct nr_slot *slot = nr_version_level0(version);
+    if (find_run(slot, op->runs[0]->run_id) < slot->run_count)
+        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has run %" PRIu64 " already", op->runs[0]->run_id);
+    return splice_l0(version, 0, 0, op->runs[0], err);
+}
+
+static nori_status subtract_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_run *rest = NULL;
+    const struct nr_slot *slot = nr_version_level0(version);
+    size_t index = find_run(slot, op->first_id);
+
+    if (index == slot->run_count)
+        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no run %" PRIu64 " to take from", op->first_id);
+    NR_CHECK(nr_run_subtract(slot->runs[index], op->start, op->end, &rest, err));
+    NR_CHECK(splice_l0(version, index, 1, rest, err));
+out:
+    nr_run_unref(rest);
+    return rc;
+}
+
+static nori_status merge_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+{
+    const struct nr_slot *slot = nr_version_level0(version);
+    size_t newest = find_run(slot, op->first_id), oldest = find_run(slot, op->last_id);
+
+    if (oldest == slot->run_count || newest > oldest)
+        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no runs %" PRIu64 " to %" PRIu64 " to replace",
+                       op->first_id, op->last_id);
+    return splice_l0(version, newest, oldest - newest + 1, op->run_count > 0 ? op->runs[0] : NULL, err);
+}
+
+static nori_status set_slot(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+{
+    const struct nr_level *level = version->levels[op->level];
+    size_t index = nr_level_seek(level, op->start);
+    const struct nr_slot *slot = nr_level_slot(level, index);
+
+    if (!nr_slice_equal(slot->start, op->start))
+        return NR_FAIL(err, NORI_CORRUPTION, "level %" PRIu32 " has no slot at the guard that is to change", op->level);
+    for (size_t i = 0; i < op->run_count; i++) {
+        if (!fits(op->runs[i], slot))
+            return NR_FAIL(err, NORI_CORRUPTION, "run %" PRIu64 " leaves its slot of level %" PRIu32,
+                           op->runs[i]->run_id, op->level);
+    }
+    return replace_runs(version, op->level, index, op->k_max, op->runs, op->run_count, err);
+}
+
+static nori_status apply(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+{
+    bool is_deep = op->kind == NR_EDIT_SET_SLOT || op->kind == NR_EDIT_SET_GUARDS || op->kind == NR_EDIT_SET_SHAPE;
+
+    if (is_deep && (op->level < 1 || op->level >= version->level_count))
+        return NR_FAIL(err, NORI_CORRUPTION, "an edit names level %" PRIu32 " of %zu", op->level, version->level_count);
+    switch (op->kind) {
+    case NR_EDIT_PUSH_L0: return push_l0(op, version, err);
+    case NR_EDIT_SUBTRACT_L0: return subtract_l0(op, version, err);
+    case NR_EDIT_MERGE_L0: return merge_l0(op, version, err);
+    case NR_EDIT_SET_SLOT: return set_slot(op, version, err);
+    case NR_EDIT_SET_GUARDS: return nr_guards_apply(op, &version->levels[op->level], err);
+    case NR_EDIT_SET_SHAPE: return nr_shape_apply(op, &version->levels[op->level], err);
+    case NR_EDIT_COUNTERS:
+    case NR_EDIT_OPTIONS:
+    case NR_EDIT_ADD_FILE: break; /* Nothing in the tree. */
+    }
+    return NORI_OK;
+}
+
+nori_status nr_edit_apply(const struct nr_edit *edit, struct nr_version *base, struct nr_version **version_out,
+                          struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_version *version = NULL;
+
+    *version_out = NULL;
+    NR_CHECK(nr_version_copy(base, base->level_count, &version, err));
+    for (size_t i = 0; i < edit->op_count; i++) NR_CHECK(apply(&edit->ops[i], version, err));
+    *version_out = version;
+    version = NULL;
+out:
+    nr_version_unref(version);
+    return rc;
+}

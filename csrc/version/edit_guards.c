@@ -1,0 +1,155 @@
+/* New slots for a whole level. */
+#include "version/edit_ops.h"
+
+#include "base/alloc.h"
+#include "version/level.h"
+
+/* What a new slot gets: its bounds, its id, and the runs of at most one old slot. */
+struct recut {
+    const struct nr_edit_op *op;
+    const struct nr_level *old;
+    uint64_t next_slot_id;
+    struct nr_slot **slots; /* Owned array of refs: the new ones. */
+    size_t count;
+    struct nr_run **runs; /* Owned array with room for any slot's; refs. */
+    size_t run_count;
+};
+
+static void clear_recut(struct recut *recut)
+{
+    for (size_t i = 0; i < recut->count; i++) nr_slot_unref(recut->slots[i]);
+    for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
+    nr_free(recut->slots);
+    nr_free(recut->runs);
+}
+
+/* The runs of 'source' in [start, end), into recut->runs. In a new slot their parts get ids of its own. */
+static nori_status clip_runs(struct recut *recut, const struct nr_slot *source, nori_slice start, struct nr_bound end,
+                             uint64_t slot_id, bool is_new, struct nori_error *err)
+{
+    for (size_t i = 0; i < source->run_count; i++) {
+        struct nr_run *run = source->runs[i], *part;
+        uint64_t run_id = is_new ? NR_CUT_RUN_BIT | slot_id << 16 | i : run->run_id;
+        if (!nr_run_overlaps(run, start, end)) continue;
+        if (is_new && (slot_id > NR_MAX_CUT_SLOT_ID || i > NR_MAX_CUT_RUN_INDEX))
+            return NR_FAIL(err, NORI_CORRUPTION, "new guards: slot id %" PRIu64 " is too large", slot_id);
+        nori_status rc = nr_run_clip(run, start, end, run_id, &part, err);
+        if (rc != NORI_OK) return rc;
+        recut->runs[recut->run_count++] = part;
+    }
+    return NORI_OK;
+}
+
+static bool has_runs_in(const struct nr_slot *slot, nori_slice start, struct nr_bound end)
+{
+    for (size_t i = 0; i < slot->run_count; i++) {
+        if (nr_run_overlaps(slot->runs[i], start, end)) return true;
+    }
+    return false;
+}
+
+/* The new slot [start, end). 'first': index of the old slot that covers its start. */
+static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bound end, size_t first,
+                             struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_slot *old = nr_level_slot(recut->old, first);
+    const struct nr_slot *source = NULL;
+    bool is_new = !nr_slice_equal(old->start, start);
+    uint64_t slot_id = is_new ? recut->next_slot_id++ : old->slot_id;
+
+    if (!is_new && nr_bound_compare(old->end, end) == 0) {
+        recut->slots[recut->count++] = nr_slot_ref(old);
+        goto out;
+    }
+    for (size_t i = first; i < recut->old->slot_count; i++) {
+        const struct nr_slot *candidate = nr_level_slot(recut->old, i);
+        if (!nr_bound_above(end, candidate->start)) break;
+        if (!has_runs_in(candidate, start, end)) continue;
+        if (source) {
+            rc = NR_FAIL(err, NORI_CORRUPTION, "new guards of level %" PRIu32 " join two slots that have runs",
+                         recut->op->level);
+            goto out;
+        }
+        source = candidate;
+    }
+    if (source) NR_CHECK(clip_runs(recut, source, start, end, slot_id, is_new, err));
+    NR_CHECK(nr_slot_create(recut->op->level, slot_id, start, end, recut->op->k_max, recut->runs, recut->run_count,
+                            &recut->slots[recut->count], err));
+    recut->count++;
+out:
+    for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
+    recut->run_count = 0;
+    return rc;
+}
+
+static nori_status check_ascending(const struct nr_edit_shape *shape, size_t count, bool first_is_empty,
+                                   struct nori_error *err)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool is_right = i > 0 ? nr_slice_compare(shape[i - 1].start, shape[i].start) < 0
+                              : (shape[0].start.size == 0) == first_is_empty;
+        if (!is_right) return NR_FAIL(err, NORI_CORRUPTION, "guards are not in order");
+    }
+    return NORI_OK;
+}
+
+static struct nr_bound end_of(const struct nr_edit_shape *shape, size_t count, size_t index)
+{
+    return index + 1 < count ? nr_bound_key(shape[index + 1].start) : nr_bound_infinite();
+}
+
+nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_level **level, struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_level *old = *level, *made = NULL;
+    struct recut recut = {.op = op, .old = old, .next_slot_id = op->first_id};
+
+    NR_CHECK(check_ascending(op->shape, op->shape_count, false, err));
+    recut.slots = nr_calloc(op->shape_count + 1, sizeof(*recut.slots));
+    recut.runs = nr_calloc(old->max_run_count + 1, sizeof(*recut.runs));
+    if (!recut.slots || !recut.runs) {
+        rc = nr_fail_memory(err, op->shape_count * sizeof(*recut.slots));
+        goto out;
+    }
+    for (size_t i = 0; i <= op->shape_count; i++) {
+        nori_slice start = i > 0 ? op->shape[i - 1].start : nr_slice("", 0);
+        struct nr_bound end = i < op->shape_count ? nr_bound_key(op->shape[i].start) : nr_bound_infinite();
+        NR_CHECK(make_slot(&recut, start, end, nr_level_seek(old, start), err));
+    }
+    NR_CHECK(nr_level_create(recut.slots, recut.count, &made, err));
+    nr_level_unref(old);
+    *level = made;
+out:
+    clear_recut(&recut);
+    return rc;
+}
+
+nori_status nr_shape_apply(const struct nr_edit_op *op, struct nr_level **level, struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_level *made = NULL;
+    struct nr_slot **slots = NULL;
+    size_t count = 0;
+
+    if ((*level)->max_run_count > 0 || op->shape_count == 0)
+        return NR_FAIL(err, NORI_CORRUPTION, "level %" PRIu32 " is given slots, but has data", op->level);
+    NR_CHECK(check_ascending(op->shape, op->shape_count, true, err));
+    slots = nr_calloc(op->shape_count, sizeof(*slots));
+    if (!slots) {
+        rc = nr_fail_memory(err, op->shape_count * sizeof(*slots));
+        goto out;
+    }
+    for (; count < op->shape_count; count++) {
+        const struct nr_edit_shape *shape = &op->shape[count];
+        NR_CHECK(nr_slot_create(op->level, shape->slot_id, shape->start, end_of(op->shape, op->shape_count, count),
+                                shape->k_max, NULL, 0, &slots[count], err));
+    }
+    NR_CHECK(nr_level_create(slots, count, &made, err));
+    nr_level_unref(*level);
+    *level = made;
+out:
+    for (size_t i = 0; i < count; i++) nr_slot_unref(slots[i]);
+    nr_free(slots);
+    return rc;
+}

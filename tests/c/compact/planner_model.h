@@ -1,0 +1,111 @@
+/* What the planner's tests share: options, runs with made-up files, trees put together from slots, plans as text. */
+#ifndef NR_TESTS_PLANNER_MODEL_H
+#define NR_TESTS_PLANNER_MODEL_H
+
+#include "compact/planner.h"
+#include "harness.h"
+#include "version/level.h"
+
+struct model_run {
+    uint64_t run_id;
+    uint64_t bytes;
+    uint64_t entries, deletes, ranges;
+    uint64_t smallest_sequence, largest_sequence;
+    uint64_t largest_expiry_ms; /* 0: entries do not expire. */
+};
+
+static inline void model_options(struct nori_options *options)
+{
+    memset(options, 0, sizeof *options);
+    options->fanout = 10;
+    options->l1_slot_count = 4;
+    options->level1_bytes = 4000;
+    options->table_bytes = 1000;
+    options->k_global = 4;
+    options->strategy = NORI_STRATEGY_ATLL;
+    options->memtable.flush_trigger_bytes = 400;
+    options->tombstones.density_threshold = 0.5;
+}
+
+/* A slice of a new file that holds just that. */
+static inline struct nr_table_slice model_slice(const struct model_run *model, uint64_t number, nori_slice start,
+                                                struct nr_bound end, size_t parts)
+{
+    struct nori_error err;
+    struct nr_table_properties properties = {
+        .smallest = start,
+        .end = end,
+        .smallest_sequence = model->smallest_sequence,
+        .largest_sequence = model->largest_sequence,
+        .entry_count = model->entries / parts,
+        .delete_count = model->deletes / parts,
+        .range_count = model->ranges / parts,
+        .unexpiring_count = model->largest_expiry_ms ? 0 : model->entries / parts,
+        .smallest_expiry_ms = model->largest_expiry_ms,
+        .largest_expiry_ms = model->largest_expiry_ms,
+    };
+    struct nr_table_slice slice = {.start = start,
+                                   .end = end,
+                                   .bytes = model->bytes / parts,
+                                   .entries = properties.entry_count,
+                                   .deletes = properties.delete_count,
+                                   .ranges = properties.range_count};
+    EXPECT_OK(nr_table_file_create(number, slice.bytes, &properties, NULL, NULL, &slice.file, &err), &err);
+    return slice;
+}
+
+static inline struct nr_run *model_run_create(uint64_t run_id, struct nr_table_slice *slices, size_t count)
+{
+    struct nori_error err;
+    struct nr_run *run = NULL;
+    EXPECT_OK(nr_run_create(run_id, slices, count, &run, &err), &err);
+    for (size_t i = 0; i < count; i++) nr_table_file_unref(slices[i].file);
+    return run;
+}
+
+/* Takes the references on the runs. */
+static inline struct nr_slot *model_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, struct nr_bound end,
+                                                struct nr_run **runs, size_t count)
+{
+    struct nori_error err;
+    struct nr_slot *slot = NULL;
+    EXPECT_OK(nr_slot_create(level, slot_id, start, end, 1, runs, count, &slot, &err), &err);
+    for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
+    return slot;
+}
+
+/* Puts the slots, whose references it takes, in the place of a level of a version that nobody shares. */
+static inline void model_set_level(struct nr_version *version, uint32_t level, struct nr_slot **slots, size_t count)
+{
+    struct nori_error err;
+    struct nr_level *made = NULL;
+    EXPECT_OK(nr_level_create(slots, count, &made, &err), &err);
+    for (size_t i = 0; i < count; i++) nr_slot_unref(slots[i]);
+    nr_level_unref(version->levels[level]);
+    version->levels[level] = made;
+}
+
+static inline void model_describe(const struct nr_plan *plan, char *text, size_t capacity)
+{
+    size_t used = (size_t)snprintf(text, capacity, "%s", nr_action_name(plan->action));
+    if (plan->action == NR_ACTION_NONE) return;
+    if (plan->action != NR_ACTION_MERGE_L0) {
+        used += (size_t)snprintf(text + used, capacity - used, " slot %" PRIu64, plan->slot->slot_id);
+    }
+    if (plan->action == NR_ACTION_SPLIT) {
+        snprintf(text + used, capacity - used, " parts %zu", plan->split_count);
+        return;
+    }
+    used += (size_t)snprintf(text + used, capacity - used, " runs %zu..%zu", plan->first_run,
+                             plan->first_run + plan->run_count - 1);
+    if (plan->action == NR_ACTION_ADMIT) {
+        used += (size_t)snprintf(text + used, capacity - used, " join %zu", plan->targets[0].join_count);
+    }
+    for (size_t i = 0; plan->action == NR_ACTION_PROMOTE && i < plan->target_count; i++) {
+        used += (size_t)snprintf(text + used, capacity - used, "%s %" PRIu64 "+%zu", i == 0 ? " to" : "",
+                                 plan->targets[i].slot->slot_id, plan->targets[i].join_count);
+    }
+    if (plan->is_move) snprintf(text + used, capacity - used, " move");
+}
+
+#endif

@@ -1,0 +1,485 @@
+#include "merge_fixture.h"
+
+#include <errno.h>
+
+#define KEYS 400
+#define ROUNDS 4
+#define OPERATIONS 600
+
+static nori_slice make_key(char out[16], unsigned number)
+{
+    return nr_slice(out, (size_t)snprintf(out, 16, "key%05u", number));
+}
+
+/* Writes of all kinds, values telling their sequence. */
+static void fill(struct nr_memtable *memtable, struct nr_random *random, uint64_t *sequence, size_t operations)
+{
+    for (size_t i = 0; i < operations; i++) {
+        char key[16], other[16];
+        uint8_t value[64] = {0};
+        unsigned number = (unsigned)nr_random_below(random, KEYS);
+        nori_slice key_slice = make_key(key, number);
+        uint64_t kind = nr_random_below(random, 60);
+        ++*sequence;
+        nr_put_fixed64(value, 1 + nr_random_below(random, 100));
+        nr_put_fixed64(value + 8, *sequence);
+        if (kind == 0) {
+            nori_slice stop = make_key(other, number + 1 + (unsigned)nr_random_below(random, 60));
+            write_range(memtable, key_slice, kind == 0 && i % 7 == 0 ? nr_bound_infinite() : nr_bound_key(stop),
+                        *sequence);
+        } else if (kind < 12)
+            write_one(memtable, NR_TYPE_DELETE, key_slice, nr_slice("", 0), *sequence);
+        else if (kind < 20)
+            write_one(memtable, NR_TYPE_PUT_EXPIRING, key_slice, nr_slice(value, sizeof value), *sequence);
+        else
+            write_one(memtable, NR_TYPE_PUT, key_slice, nr_slice(value, sizeof value), *sequence);
+    }
+}
+
+/* 'count' level 0 runs, newest first, without loss: a moment at every sequence. */
+static void make_runs(struct fixture *fixture, struct nr_random *random, struct nr_run **runs, size_t count,
+                      size_t operations, uint64_t *sequence)
+{
+    for (size_t i = count; i-- > 0;) {
+        struct nr_memtable *memtable = memtable_create(fixture);
+        uint64_t first = *sequence, bytes = 0;
+        fill(memtable, random, sequence, operations);
+        struct nr_moment *moments = nr_calloc(operations, sizeof *moments);
+        for (size_t j = 0; j < operations; j++) moments[j] = (struct nr_moment){first + 1 + j, 0};
+        EXPECT_OK(nr_flush_execute(&fixture->context, &memtable, 1, moments, operations, 5, &runs[i], &bytes, &err),
+                  &err);
+        EXPECT(runs[i] && bytes > 0);
+        nr_free(moments);
+        nr_memtable_unref(memtable);
+    }
+}
+
+static void expect_same(struct fixture *fixture, struct nr_run *const *before, size_t before_count,
+                        struct nr_run *const *after, size_t after_count, struct nr_moment moment)
+{
+    struct nr_read read = {0};
+    struct nr_iter *a = reader_create(fixture, before, before_count, moment, &read);
+    struct nr_iter *b = reader_create(fixture, after, after_count, moment, &read);
+    EXPECT_OK(nr_iter_seek_first(a, &err), &err);
+    EXPECT_OK(nr_iter_seek_first(b, &err), &err);
+    while (a->valid && b->valid) {
+        EXPECT(nr_slice_equal(a->key, b->key));
+        EXPECT(a->tag == b->tag);
+        EXPECT(nr_slice_equal(a->value, b->value));
+        EXPECT_OK(nr_iter_next(a, &err), &err);
+        EXPECT_OK(nr_iter_next(b, &err), &err);
+    }
+    EXPECT_EQ(a->valid, b->valid);
+    nr_iter_destroy(a);
+    nr_iter_destroy(b);
+    nr_read_clear(&read);
+}
+
+static void unref_runs(struct nr_run **runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
+}
+
+static void use_targets(struct nr_merge_job *job, struct nr_merge_target *targets)
+{
+    targets[0] = (struct nr_merge_target){7, nr_slice("", 0), nr_bound_key(nr_slice_text("key00150")), NULL};
+    targets[1] = (struct nr_merge_target){8, nr_slice_text("key00150"), nr_bound_key(nr_slice_text("key00151")), NULL};
+    targets[2] = (struct nr_merge_target){9, nr_slice_text("key00151"), nr_bound_infinite(), NULL};
+    job->targets = targets;
+    job->target_count = 3;
+}
+
+static void check_outputs(const struct nr_merge_job *job)
+{
+    for (size_t i = 0; i < job->target_count; i++) {
+        const struct nr_run *run = job->targets[i].run;
+        for (size_t j = 0; run && j < run->slice_count; j++) {
+            const struct nr_table_slice *slice = &run->slices[j];
+            EXPECT(nr_slice_compare(slice->start, job->targets[i].start) >= 0);
+            EXPECT(nr_bound_compare(slice->end, job->targets[i].end) <= 0);
+            EXPECT(nr_bound_above(slice->end, slice->start));
+            if (j > 0) EXPECT(!nr_bound_above(run->slices[j - 1].end, slice->start));
+            EXPECT_EQ(slice->bytes, slice->file->file_bytes);
+            EXPECT_EQ(slice->file->properties.level, job->level);
+            EXPECT_EQ(slice->file->properties.created_ms, job->created_ms);
+            EXPECT_EQ(slice->file->properties.slot_id, job->targets[i].slot_id);
+        }
+    }
+}
+
+TEST(readers_see_the_same_over_the_outputs_of_random_merges)
+{
+    struct nr_random random;
+    size_t most_slices = 0;
+    nr_random_init(&random, 11);
+    for (size_t round = 0; round < ROUNDS; round++) {
+        struct fixture fixture;
+        struct nr_run *runs[5];
+        struct nr_merge_input inputs[3];
+        struct nr_merge_target targets[3];
+        struct nr_moment moments[4];
+        uint64_t sequence = 0;
+        fixture_init(&fixture);
+        fixture.options.table_bytes = 2048;
+        make_runs(&fixture, &random, runs, 5, OPERATIONS, &sequence); /* Two older ones stay. */
+        for (size_t i = 0; i < 4; i++) moments[i] = (struct nr_moment){sequence * (i + 1) / 4, 20 * (i + 1)};
+        for (size_t i = 0; i < 3; i++)
+            inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+        size_t first_moment = round == 0 ? 3 : 0;
+        struct nr_merge_job job = {.inputs = inputs, .input_count = 3, .level = 2, .created_ms = 9};
+        job.older = &runs[3];
+        job.older_count = 2;
+        job.moments = moments + first_moment;
+        job.moment_count = 4 - first_moment;
+        use_targets(&job, targets);
+        EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+        check_outputs(&job);
+        EXPECT(job.entries_written < job.entries_read && job.bytes_read > 0 && job.bytes_written > 0);
+        for (size_t i = 0; i < 3; i++)
+            most_slices = NR_MAX(most_slices, targets[i].run ? targets[i].run->slice_count : 0);
+        struct nr_run *all[5] = {targets[0].run, targets[1].run, targets[2].run, runs[3], runs[4]};
+        for (size_t i = first_moment; i < 4; i++) expect_same(&fixture, runs, 5, all, 5, moments[i]);
+        expect_same(&fixture, runs, 5, all, 5, (struct nr_moment){NR_MAX_SEQUENCE, 1000});
+        for (size_t i = 0; i < 3; i++) nr_run_unref(targets[i].run);
+        unref_runs(runs, 5);
+        EXPECT_EQ(count_tables(&fixture), 0);
+        fixture_clear(&fixture);
+    }
+    EXPECT(most_slices > 1);
+}
+
+TEST(a_merge_of_everything_leaves_no_tombstone)
+{
+    struct fixture fixture;
+    struct nr_random random;
+    struct nr_run *runs[3];
+    struct nr_merge_input inputs[3];
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    uint64_t sequence = 0;
+    nr_random_init(&random, 3);
+    fixture_init(&fixture);
+    make_runs(&fixture, &random, runs, 3, OPERATIONS, &sequence);
+    struct nr_moment present = {sequence, 1000};
+    for (size_t i = 0; i < 3; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = 3, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT(target.run);
+    EXPECT_EQ(target.run->deletes, 0);
+    EXPECT_EQ(target.run->ranges, 0);
+    for (size_t i = 0; i < target.run->slice_count; i++) {
+        EXPECT_EQ(target.run->slices[i].file->properties.largest_expiry_ms, 0);
+    }
+    expect_same(&fixture, runs, 3, &target.run, 1, present);
+    nr_run_unref(target.run);
+    unref_runs(runs, 3);
+    fixture_clear(&fixture);
+}
+
+TEST(a_merge_of_nothing_but_tombstones_over_nothing_gives_no_run)
+{
+    struct fixture fixture;
+    struct nr_run *run = NULL;
+    struct nr_moment present = {10, 0};
+    uint64_t bytes;
+    fixture_init(&fixture);
+    struct nr_memtable *memtable = memtable_create(&fixture);
+    write_one(memtable, NR_TYPE_DELETE, nr_slice_text("a"), nr_slice("", 0), 1);
+    write_range(memtable, nr_slice_text("b"), nr_bound_infinite(), 2);
+    EXPECT_OK(nr_flush_execute(&fixture.context, &memtable, 1, &present, 1, 5, &run, &bytes, &err), &err);
+    EXPECT_EQ(run->slice_count, 1);
+    EXPECT_EQ(run->deletes, 1);
+    EXPECT_EQ(run->ranges, 1);
+    EXPECT(run->slices[0].end.infinite);
+    struct nr_merge_input input = {run, nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = &input, .input_count = 1, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT(!target.run);
+    EXPECT_EQ(count_tables(&fixture), 1);
+    nr_run_unref(run);
+    nr_memtable_unref(memtable);
+    fixture_clear(&fixture);
+}
+
+TEST(an_empty_memtable_flushes_to_no_run)
+{
+    struct fixture fixture;
+    struct nr_run *run = NULL;
+    struct nr_moment present = {10, 0};
+    uint64_t bytes;
+    fixture_init(&fixture);
+    struct nr_memtable *memtable = memtable_create(&fixture);
+    EXPECT_OK(nr_flush_execute(&fixture.context, &memtable, 1, &present, 1, 5, &run, &bytes, &err), &err);
+    EXPECT(!run);
+    EXPECT_EQ(count_tables(&fixture), 0);
+    nr_memtable_unref(memtable);
+    fixture_clear(&fixture);
+}
+
+/* A run of plain puts of 'count' keys from 'first' on. */
+static struct nr_run *put_run(struct fixture *fixture, unsigned first, unsigned count, uint64_t first_sequence)
+{
+    struct nr_run *run = NULL;
+    uint64_t bytes;
+    uint8_t value[100];
+    struct nr_random random;
+    nr_random_init(&random, first);
+    struct nr_memtable *memtable = memtable_create(fixture);
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        for (size_t j = 0; j < sizeof value; j++) value[j] = (uint8_t)nr_random_next(&random);
+        write_one(memtable, NR_TYPE_PUT, make_key(key, first + i), nr_slice(value, sizeof value), first_sequence + i);
+    }
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    EXPECT_OK(nr_flush_execute(&fixture->context, &memtable, 1, &present, 1, 5, &run, &bytes, &err), &err);
+    nr_memtable_unref(memtable);
+    return run;
+}
+
+TEST(tables_that_nothing_overlaps_are_taken_over_unwritten)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    fixture_init(&fixture);
+    struct nr_run *runs[] = {put_run(&fixture, 200, 100, 300), put_run(&fixture, 90, 20, 200),
+                             put_run(&fixture, 0, 100, 1)};
+    struct nr_merge_input inputs[3];
+    for (size_t i = 0; i < 3; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = 3, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    const struct nr_table_slice *last = &target.run->slices[target.run->slice_count - 1];
+    EXPECT(last->file == runs[0]->slices[0].file);
+    EXPECT(last->file->number < job.first_number);
+    EXPECT_EQ(job.entries_read, 120);
+    EXPECT_EQ(job.entries_written, 110);
+    expect_same(&fixture, runs, 3, &target.run, 1, present);
+    nr_merge_discard(&fixture.context, &job);
+    EXPECT(!target.run);
+    EXPECT_EQ(count_tables(&fixture), 3); /* What was taken over is still there. */
+    unref_runs(runs, 3);
+    fixture_clear(&fixture);
+}
+
+TEST(a_merge_inside_level_0_spans_no_hole_between_its_inputs)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    fixture_init(&fixture);
+    fixture.options.table_bytes = 1 << 20; /* Small tables are joined. */
+    struct nr_run *runs[] = {put_run(&fixture, 200, 100, 300), put_run(&fixture, 0, 100, 1)};
+    struct nr_merge_input inputs[2];
+    for (size_t i = 0; i < 2; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {0, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = 2, .targets = &target, .target_count = 1, .level = 0};
+    job.moments = &present;
+    job.moment_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->slice_count, 2);
+    EXPECT(target.run->slices[0].file == target.run->slices[1].file);
+    EXPECT(!nr_run_find(target.run, nr_slice_text("key00150")));
+    expect_same(&fixture, runs, 2, &target.run, 1, present);
+    nr_run_unref(target.run);
+    unref_runs(runs, 2);
+    fixture_clear(&fixture);
+}
+
+TEST(versions_of_one_key_stay_in_one_table)
+{
+    struct fixture fixture;
+    struct nr_run *run = NULL;
+    uint64_t bytes;
+    uint8_t value[300];
+    struct nr_moment moments[300];
+    struct nr_random random;
+    nr_random_init(&random, 5);
+    fixture_init(&fixture);
+    struct nr_memtable *memtable = memtable_create(&fixture);
+    for (uint64_t i = 0; i < 300; i++) {
+        char key[16];
+        for (size_t j = 0; j < sizeof value; j++) value[j] = (uint8_t)nr_random_next(&random);
+        write_one(memtable, NR_TYPE_PUT, make_key(key, (unsigned)(i / 100)), nr_slice(value, sizeof value), i + 1);
+        moments[i] = (struct nr_moment){i + 1, 0};
+    }
+    EXPECT_OK(nr_flush_execute(&fixture.context, &memtable, 1, moments, 300, 5, &run, &bytes, &err), &err);
+    EXPECT_EQ(run->slice_count, 1);
+    struct nr_merge_input input = {run, nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = &input, .input_count = 1, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = moments;
+    job.moment_count = 300;
+    fixture.options.table_bytes = UINT64_MAX; /* Nothing is taken over as it is. */
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->slice_count, 1);
+    nr_run_unref(target.run);
+    struct nr_run *other = put_run(&fixture, 0, 3, 1000); /* Overlaps: the first is rewritten. */
+    struct nr_merge_input both[] = {{other, nr_slice("", 0), nr_bound_infinite()}, input};
+    job.inputs = both;
+    job.input_count = 2;
+    fixture.options.table_bytes = 8192;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->slice_count, 3);
+    EXPECT_EQ(target.run->entries, 303);
+    nr_run_unref(target.run);
+    nr_run_unref(other);
+    nr_run_unref(run);
+    nr_memtable_unref(memtable);
+    fixture_clear(&fixture);
+}
+
+TEST(inputs_are_clipped_and_entries_outside_of_all_targets_are_refused)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    fixture_init(&fixture);
+    struct nr_run *run = put_run(&fixture, 0, 100, 1);
+    struct nr_merge_input input = {run, nr_slice_text("key00010"), nr_bound_key(nr_slice_text("key00020"))};
+    struct nr_merge_target target = {1, nr_slice_text("key00010"), nr_bound_key(nr_slice_text("key00020")), NULL};
+    struct nr_merge_job job = {.inputs = &input, .input_count = 1, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->entries, 10);
+    nr_run_unref(target.run);
+    target.end = nr_bound_key(nr_slice_text("key00019"));
+    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_INVALID, &err);
+    target.start = nr_slice_text("key00011");
+    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_INVALID, &err);
+    EXPECT(!target.run);
+    EXPECT_EQ(count_tables(&fixture), 1);
+    nr_run_unref(run);
+    fixture_clear(&fixture);
+}
+
+/* ---------------------------------------------------------------- failures */
+
+struct failing {
+    struct fixture fixture;
+    struct nr_run *runs[3];
+    struct nr_merge_input inputs[3];
+    struct nr_merge_target targets[3];
+    struct nr_moment moments[2];
+    struct nr_merge_job job;
+};
+
+static void failing_init(struct failing *failing, size_t operations)
+{
+    struct nr_random random;
+    uint64_t sequence = 0;
+    nr_random_init(&random, 21);
+    memset(failing, 0, sizeof *failing);
+    fixture_init(&failing->fixture);
+    failing->fixture.options.table_bytes = 4096;
+    make_runs(&failing->fixture, &random, failing->runs, 3, operations, &sequence);
+    failing->moments[0] = (struct nr_moment){sequence / 2, 0};
+    failing->moments[1] = (struct nr_moment){sequence, 0};
+    for (size_t i = 0; i < 3; i++) {
+        failing->inputs[i] = (struct nr_merge_input){failing->runs[i], nr_slice("", 0), nr_bound_infinite()};
+    }
+    failing->job = (struct nr_merge_job){.inputs = failing->inputs, .input_count = 2, .level = 1, .created_ms = 9};
+    failing->job.older = &failing->runs[2];
+    failing->job.older_count = 1;
+    failing->job.moments = failing->moments;
+    failing->job.moment_count = 2;
+    use_targets(&failing->job, failing->targets);
+}
+
+static void failing_clear(struct failing *failing)
+{
+    unref_runs(failing->runs, 3);
+    fixture_clear(&failing->fixture);
+}
+
+static void expect_nothing_left(struct failing *failing)
+{
+    for (size_t i = 0; i < 3; i++) EXPECT(!failing->targets[i].run);
+    EXPECT_EQ(count_tables(&failing->fixture), 3);
+}
+
+TEST(the_failure_of_any_allocation_leaves_no_file)
+{
+    struct failing failing;
+    failing_init(&failing, 120);
+    for (uint64_t nth = 1;; nth++) {
+        nr_alloc_fail_at(nth);
+        nori_status rc = nr_merge_execute(&failing.fixture.context, &failing.job, &err);
+        nr_alloc_fail_at(0);
+        if (rc == NORI_OK) {
+            nr_merge_discard(&failing.fixture.context, &failing.job);
+            expect_nothing_left(&failing);
+            break;
+        }
+        EXPECT_STATUS(rc, NORI_NO_MEMORY, &err);
+        expect_nothing_left(&failing);
+    }
+    failing_clear(&failing);
+}
+
+TEST(the_failure_of_any_allocation_of_a_flush_leaves_no_file)
+{
+    struct fixture fixture;
+    struct nr_random random;
+    uint64_t sequence = 0, bytes;
+    nr_random_init(&random, 22);
+    fixture_init(&fixture);
+    struct nr_memtable *memtable = memtable_create(&fixture);
+    fill(memtable, &random, &sequence, 100);
+    struct nr_moment present = {sequence, 0};
+    for (uint64_t nth = 1;; nth++) {
+        struct nr_run *run = NULL;
+        nr_alloc_fail_at(nth);
+        nori_status rc = nr_flush_execute(&fixture.context, &memtable, 1, &present, 1, 5, &run, &bytes, &err);
+        nr_alloc_fail_at(0);
+        nr_run_unref(run);
+        EXPECT_EQ(count_tables(&fixture), 0);
+        if (rc == NORI_OK) break;
+        EXPECT_STATUS(rc, NORI_NO_MEMORY, &err);
+        EXPECT(!run);
+    }
+    nr_memtable_unref(memtable);
+    fixture_clear(&fixture);
+}
+
+TEST(a_failed_write_or_sync_fails_the_merge_and_leaves_no_file)
+{
+    static const char *const names[] = {"create", "write", "sync", "dir_sync"};
+    struct failing failing;
+    size_t failures = 0;
+    failing_init(&failing, 300);
+    for (size_t i = 0; i < NR_ARRAY_LEN(names); i++) {
+        for (uint64_t nth = 1;; nth++) {
+            nori_status armed = nori_simdisk_fail(failing.fixture.env, names[i], nth, ENOSPC, false, &err);
+            EXPECT_OK(armed, &err);
+            nori_status rc = nr_merge_execute(&failing.fixture.context, &failing.job, &err);
+            nori_simdisk_clear_faults(failing.fixture.env);
+            if (rc == NORI_OK) nr_merge_discard(&failing.fixture.context, &failing.job);
+            expect_nothing_left(&failing);
+            if (rc == NORI_OK) break;
+            EXPECT_STATUS(rc, NORI_IO, &err);
+            failures++;
+        }
+    }
+    EXPECT(failures > NR_ARRAY_LEN(names));
+    failing_clear(&failing);
+}
+
+TEST(a_merge_stops_when_the_engine_closes)
+{
+    struct failing failing;
+    failing_init(&failing, 4000);
+    failing.fixture.admit_count = failing.fixture.admitted_bytes = 0;
+    EXPECT_OK(nr_merge_execute(&failing.fixture.context, &failing.job, &err), &err);
+    EXPECT(failing.fixture.admit_count > 0);
+    EXPECT(failing.fixture.admitted_bytes <= failing.job.bytes_written + 2 * failing.fixture.options.table_bytes);
+    nr_merge_discard(&failing.fixture.context, &failing.job);
+    failing.fixture.fail_admit_at = failing.fixture.admit_count + 1;
+    EXPECT_STATUS(nr_merge_execute(&failing.fixture.context, &failing.job, &err), NORI_CLOSED, &err);
+    expect_nothing_left(&failing);
+    failing_clear(&failing);
+}

@@ -1,0 +1,132 @@
+/* The script with the n-th operation of the disk failing, and with the n-th allocation failing, for all n. */
+#include "script.h"
+
+#include <errno.h>
+
+/* Runs the whole script, going on after failures; reads must agree with the model all along. */
+static void run_through(struct nori_env *env, struct model *model, struct nori_engine **engine_out)
+{
+    struct nori_error error;
+    memset(model, 0, sizeof *model);
+    model->count = 1;
+    *engine_out = NULL;
+    nori_status rc = open_small(env, "/db", engine_out, &error);
+    if (rc != NORI_OK) rc = open_small(env, "/db", engine_out, &error);
+    EXPECT_OK(rc, &error);
+    for (int step = 0; step < SCRIPT_STEPS; step++)
+        if (script_step(*engine_out, model, step, &error) != NORI_OK && error.outcome == NORI_INDETERMINATE) return;
+}
+
+/* Any state from the acknowledged one on; a failed fsync may have left more behind than was acknowledged. */
+static void expect_state(struct nori_engine *engine, const struct model *model, int oldest, const char *what,
+                         uint64_t nth)
+{
+    if (model_find(engine, model, oldest) < 0)
+        FAIL("%s %" PRIu64 ": no state from %d to %d", what, nth, oldest, model->count - 1);
+}
+
+static void fail_nth(const char *op, uint64_t nth, int sys_errno, bool is_short)
+{
+    struct nori_env *env;
+    struct nori_error error;
+    struct nori_engine *engine;
+    struct model model;
+    EXPECT_OK(nori_simdisk_create(nth, 512, false, &env, &error), &error);
+    EXPECT_OK(nori_simdisk_fail(env, op, nth, sys_errno, is_short, &error), &error);
+    run_through(env, &model, &engine);
+    nori_simdisk_clear_faults(env);
+    expect_state(engine, &model, model.acknowledged, op, nth);
+    nori_status closed = nori_close(engine, &error);
+    nori_destroy(engine);
+    if (closed != NORI_OK) EXPECT(error.text[0]);
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    expect_state(engine, &model, model.acknowledged, op, nth);
+    /* Then the power goes before anything was synced anew. */
+    EXPECT_OK(nori_simdisk_crash(env, 0.0, &error), &error);
+    nori_destroy(engine);
+    if (open_small(env, "/db", &engine, &error) != NORI_OK) FAIL("%s %" PRIu64 ": %s", op, nth, error.text);
+    expect_state(engine, &model, model.durable, op, nth);
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
+static void fail_all(const char *op, int sys_errno, bool is_short)
+{
+    struct nori_env *env;
+    struct nori_error error;
+    struct nori_engine *engine;
+    struct model model;
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
+    run_through(env, &model, &engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    uint64_t operations = nori_simdisk_operations(env, op);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+    for (uint64_t nth = 1; nth <= operations; nth++) fail_nth(op, nth, sys_errno, is_short);
+}
+
+TEST(a_failed_sync_is_never_followed_by_a_false_promise)
+{
+    fail_all("sync", EIO, false);
+    fail_all("log_sync", EIO, false);
+    fail_all("dir_sync", EIO, false);
+}
+
+TEST(a_full_disk_loses_nothing)
+{
+    fail_all("write", ENOSPC, true);
+    fail_all("create", ENOSPC, false);
+    fail_all("log_reserve", ENOSPC, false);
+}
+
+TEST(failing_writes_and_names_lose_nothing)
+{
+    fail_all("write", EIO, true);
+    fail_all("rename", EIO, false);
+    fail_all("unlink", EIO, false);
+    fail_all("mkdir", EIO, false);
+    fail_all("list", EIO, false);
+}
+
+TEST(failing_reads_are_errors_and_never_absence)
+{
+    fail_all("read", EIO, false);
+    fail_all("open", EMFILE, false);
+}
+
+TEST(any_allocation_may_fail)
+{
+    for (uint64_t nth = 1;; nth++) {
+        struct nori_env *env;
+        struct nori_error error;
+        struct nori_engine *engine = NULL;
+        struct model model;
+        EXPECT_OK(nori_simdisk_create(nth, 512, false, &env, &error), &error);
+        memset(&model, 0, sizeof model);
+        model.count = 1;
+        nr_alloc_fail_at(nth);
+        uint64_t before = nr_alloc_count();
+        nori_status rc = open_small(env, "/db", &engine, &error);
+        for (int step = 0; rc == NORI_OK && step < SCRIPT_STEPS; step++) {
+            nori_status stepped = script_step(engine, &model, step, &error);
+            if (stepped != NORI_OK && stepped != NORI_NO_MEMORY) FAIL("allocation %" PRIu64 ": %s", nth, error.text);
+            if (stepped != NORI_OK) EXPECT_EQ(error.outcome, NORI_NOT_APPLIED);
+        }
+        uint64_t used = nr_alloc_count() - before;
+        nr_alloc_fail_at(0);
+        if (engine) {
+            expect_state(engine, &model, model.acknowledged, "allocation", nth);
+            expect_sound(engine);
+            EXPECT_OK(nori_close(engine, &error), &error);
+            nori_destroy(engine);
+        }
+        EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+        expect_state(engine, &model, model.acknowledged, "allocation", nth);
+        EXPECT_OK(nori_close(engine, &error), &error);
+        nori_destroy(engine);
+        nori_simdisk_destroy(env);
+        if (used < nth) break;
+    }
+}
