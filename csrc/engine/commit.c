@@ -60,7 +60,7 @@ static bool is_touched(struct nori_engine *engine, const struct nr_condition *co
     struct nr_view *view = nr_view_peek(engine);
     for (size_t i = 0; i < view->layer_count && !touched; i++) {
         struct nr_memtable *memtable = view->layers[i].memtable;
-        if (nr_memtable_last_sequence(memtable) <= condition->since) break;
+        if (nr_memtable_last_sequence(memtable) <= condition->since) continue; /* An empty one says 0. */
         touched = nr_memtable_touched(memtable, condition->first, condition->last, condition->since);
     }
     nr_epoch_leave(&engine->epoch, stripe);

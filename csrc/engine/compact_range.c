@@ -21,8 +21,9 @@ static bool is_pending(struct nori_engine *engine, const struct nr_manual *manua
     struct nr_plan_view plan_view = {.version = view->version, .options = &engine->options, .is_manual = true};
     plan_view.manual_start = manual->start;
     plan_view.manual_end = manual->end;
-    plan_view.oldest_moment_sequence = nr_moment_oldest(engine);
-    plan_view.now_ms = nr_engine_now_ms(engine);
+    struct nr_moment oldest = nr_moment_oldest(engine);
+    plan_view.oldest_moment_sequence = oldest.sequence;
+    plan_view.now_ms = oldest.now_ms;
     bool pending = nr_planner_manual_pending(&plan_view);
     *bytes_out = pending_bytes(view->version, manual);
     nr_view_release(view);

@@ -45,14 +45,10 @@ static bool is_taken(const struct nori_engine *engine, const struct nr_busy_slot
     return false;
 }
 
-/* Level 0 runs that a merge replaces must not be admitted meanwhile, nor the other way round. */
+/* Whether a running job has locked what the plan would touch. Level 0 runs that a merge replaces are not admitted
+ * meanwhile; the planner sees to that. */
 static bool conflicts(const struct nori_engine *engine, const struct nr_job *job)
 {
-    for (const struct nr_job *other = engine->jobs; other; other = other->next) {
-        bool merges = other->plan.action == NR_ACTION_MERGE_L0, admits = other->plan.action == NR_ACTION_ADMIT;
-        if (job->plan.action == NR_ACTION_MERGE_L0 && (merges || admits)) return true;
-        if (job->plan.action == NR_ACTION_ADMIT && merges) return true;
-    }
     for (size_t i = 0; i < job->busy_count; i++)
         if (is_taken(engine, &job->busy[i])) return true;
     return false;
@@ -83,8 +79,9 @@ static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct
     nori_status rc = collect_busy(engine, &busy, &view.busy_count, err);
     if (rc != NORI_OK) return rc;
     view.busy = busy;
-    view.now_ms = nr_engine_now_ms(engine);
-    view.oldest_moment_sequence = nr_moment_oldest(engine);
+    struct nr_moment oldest = nr_moment_oldest(engine);
+    view.now_ms = oldest.now_ms;
+    view.oldest_moment_sequence = oldest.sequence;
     view.unsplittable = engine->unsplittable;
     view.unsplittable_count = engine->unsplittable_count;
     view.random = nr_random_next(&engine->random);
@@ -317,13 +314,14 @@ static nori_status edit_source(struct nori_engine *engine, const struct nr_job *
 
 /* 'results': one run (or NULL) per target slot, or the one merged run of a job without target slots. */
 static nori_status install_job(struct nori_engine *engine, const struct nr_job *job,
-                               const struct nr_merge_target *results, size_t result_count, struct nori_error *err)
+                               const struct nr_merge_target *results, size_t result_count, uint64_t first_number,
+                               struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    for (size_t i = 0; i < result_count && !plan->is_move; i++) NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, err));
+    for (size_t i = 0; i < result_count; i++) NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
     NR_CHECK(edit_source(engine, job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
         NR_CHECK(set_runs(engine, job, edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
@@ -352,7 +350,7 @@ static nori_status move(struct nori_engine *engine, const struct nr_job *job, st
         struct nr_merge_target *target = &work.targets[i];
         NR_CHECK(nr_run_clip(run, target->start, target->end, engine->merging.next_run_id(engine), &target->run, err));
     }
-    NR_CHECK(install_job(engine, job, work.targets, work.target_count, err));
+    NR_CHECK(install_job(engine, job, work.targets, work.target_count, UINT64_MAX, err));
 out:
     work_clear(&work);
     return rc;
@@ -377,7 +375,7 @@ static nori_status merge(struct nori_engine *engine, const struct nr_job *job, s
     NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
     atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging.bytes_written, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
-    NR_CHECK(install_job(engine, job, work.targets, work.target_count, err));
+    NR_CHECK(install_job(engine, job, work.targets, work.target_count, merging.first_number, err));
 out:
     /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all. */
     work_clear(&work);

@@ -44,6 +44,8 @@ struct nr_pin {
     struct nr_pin *previous, *next NR_GUARDED; /* By pin_lock. */
 };
 
+#define NR_MAX_UNSPLITTABLE 256
+
 enum nr_engine_state { NR_STATE_OPEN, NR_STATE_CLOSING, NR_STATE_CLOSED };
 
 /* Counters of one stripe of threads; a line or two of its own. Relaxed. */
@@ -52,6 +54,10 @@ struct nr_stripe {
     _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
     _Alignas(64) _Atomic uint64_t scans;
 };
+
+/* Gets that searched a slot, by slot id; ids that share a place are far apart. Striped by thread, relaxed. */
+#define NR_SLOT_READ_STRIPES 4
+#define NR_SLOT_READ_PLACES 4096
 
 /* A compaction under way. */
 struct nr_job {
@@ -77,6 +83,7 @@ struct nori_engine {
     struct nr_file *lock_file;
     uint64_t database_id;
     uint64_t fork_generation;
+    uint64_t env_generation; /* Another one later: the simulated power was cut. */
     bool is_read_only;
     struct nori_options options;
     struct nr_merge_context merging;
@@ -94,6 +101,7 @@ struct nori_engine {
     struct nr_pin pins NR_GUARDED;          /* By pin_lock: ring, oldest first behind the head. */
     struct nori_scan *scans NR_GUARDED;     /* By pin_lock: all open ones. */
     struct nr_stripe stripes[NR_EPOCH_STRIPES];
+    _Atomic uint64_t slot_reads[NR_SLOT_READ_STRIPES][NR_SLOT_READ_PLACES];
 
     /* Writing: by commit_lock. */
     struct nr_mutex commit_lock;
@@ -116,7 +124,9 @@ struct nori_engine {
     _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
 
     /* Life. */
-    _Atomic int state; /* enum nr_engine_state. Sequentially consistent. */
+    _Atomic int state; /* #define NR_MAX_UNSPLITTABLE 256
+
+enum nr_engine_state. Sequentially consistent. */
     struct nr_mutex close_lock;
     struct nr_cond close_cond;
     bool is_closer_active NR_GUARDED; /* By close_lock. */
@@ -140,7 +150,7 @@ struct nori_engine {
     struct nori_error compaction_error NR_GUARDED;
     uint64_t flush_retry_us NR_GUARDED;      /* Not before this time; 0: at once. */
     uint64_t compaction_retry_us NR_GUARDED;
-    uint64_t unsplittable[16] NR_GUARDED;    /* Slots that have no key to be cut at. */
+    uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;    /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED;
     struct nr_random random NR_GUARDED;
     struct nr_counters counters NR_GUARDED;  /* By the manifest turn, but for the numbers below. */
@@ -233,8 +243,8 @@ void nr_pin_remove(struct nori_engine *engine, struct nr_pin *pin);
 /* A second pin for a snapshot's moment. */
 void nr_pin_copy(struct nori_engine *engine, const struct nori_snapshot *snapshot, struct nr_pin *pin);
 struct nr_moment nr_snapshot_moment(const struct nori_snapshot *snapshot);
-/* The sequence of the oldest moment; the present's if nothing is open. */
-uint64_t nr_moment_oldest(struct nori_engine *engine);
+/* The oldest moment; the present if nothing is open. */
+struct nr_moment nr_moment_oldest(struct nori_engine *engine);
 /* All moments, ascending by sequence, the present last. '*moments_out': nr_free. */
 NORI_WARN_UNUSED nori_status nr_moments_collect(struct nori_engine *engine, struct nr_moment **moments_out,
                                                 size_t *count_out, struct nori_error *err);
@@ -244,6 +254,11 @@ NORI_WARN_UNUSED nori_status nr_moments_collect(struct nori_engine *engine, stru
 /* Searches memtables and tables for lookup->key, newest first. Inside the epoch. */
 NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view,
                                             struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
+static inline void nr_slot_count_read(struct nori_engine *engine, uint64_t slot_id)
+{
+    unsigned stripe = nr_epoch_stripe_of_thread() % NR_SLOT_READ_STRIPES;
+    atomic_fetch_add_explicit(&engine->slot_reads[stripe][slot_id % NR_SLOT_READ_PLACES], 1, memory_order_relaxed);
+}
 /* Adds what a read counted to the stripe, and gives back what it pinned. */
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
 /* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
@@ -320,9 +335,10 @@ void nr_turn_give(struct nori_engine *engine);
 /* In the turn: applies, makes durable, installs. Frees nothing of the edit. A failure of the manifest poisons. */
 NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
                                         struct nori_error *err);
-/* The files of a new run (NULL: none), into an edit. */
+/* The files of a new run (NULL: none) that are new themselves, with numbers from 'first_number' on, into an edit. */
 NORI_WARN_UNUSED nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit,
-                                               const struct nr_run *run, struct nori_error *err);
+                                               const struct nr_run *run, uint64_t first_number,
+                                               struct nori_error *err);
 /* The snapshot edit of 'version', with the numbers of now. In the turn, or alone. */
 NORI_WARN_UNUSED nori_status nr_manifest_snapshot(struct nori_engine *engine, struct nr_version *version,
                                                   struct nr_edit **snapshot_out, struct nori_error *err);

@@ -46,9 +46,13 @@ nori_status nr_manifest_renew(struct nori_engine *engine, struct nr_version *ver
     struct nr_manifest *manifest = NULL;
     uint64_t number = atomic_fetch_add(&engine->next_file_number, 1);
     uint64_t old_number = engine->manifest ? nr_manifest_number(engine->manifest) : 0;
+    struct nori_error own;
+    if (!err) err = &own;
     nori_status rc = nr_manifest_snapshot(engine, version, &snapshot, err);
     if (rc == NORI_OK)
         rc = nr_manifest_create(engine->dir, engine->database_id, number, old_number, snapshot, &manifest, err);
+    /* CURRENT may name the new one already: an edit appended to the old one would be lost. */
+    if (rc != NORI_OK && err->outcome == NORI_INDETERMINATE) nr_engine_poison(engine, err);
     if (rc == NORI_OK) {
         if (engine->manifest)
             atomic_fetch_add(&engine->manifest_bytes_before, nr_manifest_bytes_written(engine->manifest));
@@ -100,10 +104,11 @@ out:
 }
 
 nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, const struct nr_run *run,
-                              struct nori_error *err)
+                              uint64_t first_number, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     for (size_t i = 0; run && i < run->slice_count && rc == NORI_OK; i++) {
+        if (run->slices[i].file->number < first_number) continue;
         if (i > 0 && run->slices[i].file == run->slices[i - 1].file) continue; /* Slices of one file are neighbours. */
         rc = nr_edit_add_file(edit, run->slices[i].file, err);
         if (rc == NORI_OK) atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);

@@ -60,6 +60,7 @@ static struct nori_engine *engine_create(const char *path, const struct nori_ope
     engine->env = params->env ? params->env : nori_env_default();
     engine->is_read_only = params->read_only;
     engine->fork_generation = nr_fork_generation();
+    engine->env_generation = nr_env_generation(engine->env);
     atomic_init(&engine->state, NR_STATE_OPEN);
     init_locks(engine);
     nr_random_init(&engine->random, nr_checksum(nr_env_monotonic_us(engine->env), nr_slice_text(path)));
@@ -148,6 +149,18 @@ out:
     return rc;
 }
 
+/* Before anything is touched: each override by itself. */
+static nori_status check_overrides(const struct nori_open_params *params, struct nori_error *err)
+{
+    struct nori_options options;
+    nori_status rc = NORI_OK;
+    nori_options_init(&options);
+    for (size_t i = 0; i < params->override_count && rc == NORI_OK; i++)
+        rc = nori_options_set(&options, params->overrides[i].name, params->overrides[i].value, err);
+    if (rc == NORI_OK && params->options) rc = nori_options_check(params->options, err);
+    return rc;
+}
+
 nori_status nori_open(const char *path, const struct nori_open_params *params, struct nori_engine **engine_out,
                       struct nori_error *err)
 {
@@ -155,9 +168,11 @@ nori_status nori_open(const char *path, const struct nori_open_params *params, s
     if (!params) params = &no_params;
     *engine_out = NULL;
     if (!path || !*path) return NR_FAIL(err, NORI_INVALID, "the path is empty");
+    nori_status rc = check_overrides(params, err);
+    if (rc != NORI_OK) return rc;
     struct nori_engine *engine = engine_create(path, params);
     if (!engine) return nr_fail_memory(err, sizeof *engine);
-    nori_status rc = open_locked(engine, params, err);
+    rc = open_locked(engine, params, err);
     if (rc != NORI_OK) {
         nori_destroy(engine);
         return rc;

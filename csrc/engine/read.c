@@ -33,7 +33,9 @@ nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *vie
     }
     for (size_t level = 0; level < version->level_count; level++) {
         if (version->levels[level]->max_run_count == 0) continue;
-        nori_status rc = search_slot(engine, nr_level_find(version->levels[level], lookup->key), lookup, read, err);
+        const struct nr_slot *slot = nr_level_find(version->levels[level], lookup->key);
+        nori_status rc = search_slot(engine, slot, lookup, read, err);
+        if (level > 0 && rc != NORI_AGAIN) nr_slot_count_read(engine, slot->slot_id);
         if (rc != NORI_OK || nr_lookup_decided(lookup)) return rc;
     }
     return NORI_OK;
@@ -58,6 +60,13 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     *read = (struct nr_read){.no_wait = no_wait, .is_scan = is_scan};
 }
 
+/* Blocks evicted by a read cannot be freed while it is inside the epoch: done when it is outside. */
+static void collect_after(struct nori_engine *engine, bool has_missed)
+{
+    if (has_missed && atomic_load_explicit(&engine->epoch.retired_count, memory_order_relaxed) > 0)
+        nr_epoch_collect(&engine->epoch);
+}
+
 /* The epoch stands for the call: close() waits for it, too. */
 static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err)
 {
@@ -75,6 +84,7 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     unsigned stripe = 0;
     struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
     nori_slice value;
+    bool has_missed = false;
     *found_out = false;
     nori_status rc = enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
@@ -95,9 +105,11 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     atomic_fetch_add_explicit(&engine->stripes[stripe].gets, 1, memory_order_relaxed);
     if (begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_GET], nr_clock_ns() - begun_ns);
 out:
+    has_missed = read.blocks_read > 0;
     if (rc == NORI_AGAIN) nr_read_clear(&read); /* Asked again, and counted then. */
     else nr_read_account(engine, stripe, &read);
     nr_epoch_leave(&engine->epoch, stripe);
+    collect_after(engine, has_missed);
     return rc;
 }
 
@@ -125,6 +137,7 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
         nr_epoch_leave(&engine->epoch, stripe);
         if (rc == NORI_OK && !(flags & NORI_NO_WAIT)) rc = nr_interrupt_poll(err);
     }
+    collect_after(engine, read.blocks_read > 0);
     if (rc != NORI_AGAIN) {
         atomic_fetch_add_explicit(&engine->stripes[call].gets, count, memory_order_relaxed);
         nr_read_account(engine, call, &read);

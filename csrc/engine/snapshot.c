@@ -90,13 +90,14 @@ nori_status nr_moments_collect(struct nori_engine *engine, struct nr_moment **mo
     return NORI_OK;
 }
 
-uint64_t nr_moment_oldest(struct nori_engine *engine)
+struct nr_moment nr_moment_oldest(struct nori_engine *engine)
 {
+    struct nr_moment moment = {0, nr_engine_now_ms(engine)};
     nr_mutex_lock(&engine->pin_lock);
-    uint64_t sequence = engine->pins.next != &engine->pins ? engine->pins.next->moment.sequence
-                                                            : atomic_load(&engine->published_sequence);
+    if (engine->pins.next != &engine->pins) moment = engine->pins.next->moment;
+    else moment.sequence = atomic_load(&engine->published_sequence);
     nr_mutex_unlock(&engine->pin_lock);
-    return sequence;
+    return moment;
 }
 
 nori_status nori_snapshot_create(struct nori_engine *engine, unsigned flags, struct nori_snapshot **snapshot_out,

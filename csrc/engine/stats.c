@@ -142,10 +142,10 @@ static nori_slice copy_key(uint8_t **keys, nori_slice key)
     return copy;
 }
 
-static void describe(const struct nori_options *options, const struct nr_slot *slot, uint8_t **keys,
-                     struct nori_slot *out)
+static void describe(struct nori_engine *engine, const struct nr_slot *slot, uint8_t **keys, struct nori_slot *out)
 {
     uint64_t deletes = 0;
+    const struct nori_options *options = &engine->options;
     for (size_t i = 0; i < slot->run_count; i++) deletes += slot->runs[i]->deletes + slot->runs[i]->ranges;
     *out = (struct nori_slot){.level = slot->level, .slot_id = slot->slot_id};
     out->start = copy_key(keys, slot->start);
@@ -159,6 +159,8 @@ static void describe(const struct nori_options *options, const struct nr_slot *s
     out->mode = slot->k_max <= 1 ? NORI_MODE_LEVELED
                 : slot->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED : NORI_MODE_HYBRID;
     out->read_amp = (double)slot->run_count;
+    for (int i = 0; i < NR_SLOT_READ_STRIPES; i++)
+        out->reads += atomic_load(&engine->slot_reads[i][slot->slot_id % NR_SLOT_READ_PLACES]);
 }
 
 nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,
@@ -188,7 +190,7 @@ nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out,
     size_t next = 0;
     for (size_t level = 1; level < version->level_count; level++)
         for (size_t i = 0; i < version->levels[level]->slot_count && version->levels[level]->max_run_count > 0; i++)
-            describe(&engine->options, nr_level_slot(version->levels[level], i), &keys, &slots[next++]);
+            describe(engine, nr_level_slot(version->levels[level], i), &keys, &slots[next++]);
     *slots_out = slots;
     *count_out = count;
 out:

@@ -51,7 +51,6 @@ static nori_status add_run_tombstones(struct nori_engine *engine, struct nr_run 
                                       struct nr_bound end, struct parts *parts, struct nori_error *err)
 {
     struct nr_tombstones *set = NULL;
-    if (run->ranges == 0) return NORI_OK;
     nori_status rc = nr_run_tombstones(run, start, end, engine->tables, &engine->epoch, &set, err);
     return rc == NORI_OK ? add_set(parts, set, err) : rc;
 }

@@ -99,6 +99,9 @@ struct nr_env_ops {
     void (*log_close)(struct nr_log *log);
     bool (*can_map)(struct nr_dir *dir); /* Writing through a mapping cannot fail here (ext4, xfs, tmpfs). */
 
+    /* Rises when the power is cut or the process is killed, in a simulation: handles of before are dead. */
+    uint64_t (*generation)(struct nori_env *env);
+
     /* Clocks. */
     uint64_t (*monotonic_us)(struct nori_env *env);
     uint64_t (*wall_ms)(struct nori_env *env);
@@ -178,6 +181,7 @@ bool nr_log_is_mapped(const struct nr_log *log);
 void nr_log_close(struct nr_log *log);
 bool nr_dir_can_map(struct nr_dir *dir);
 
+uint64_t nr_env_generation(struct nori_env *env);
 uint64_t nr_env_monotonic_us(struct nori_env *env);
 uint64_t nr_env_wall_ms(struct nori_env *env);
 void nr_env_sleep_us(struct nori_env *env, uint64_t us);

@@ -197,6 +197,15 @@ static uint64_t elapsed_us(struct nr_sim_disk *disk)
     return real + atomic_load_explicit(&disk->slept_us, memory_order_relaxed);
 }
 
+static uint64_t generation_of(struct nori_env *env)
+{
+    struct nr_sim_disk *disk = (struct nr_sim_disk *)env;
+    nr_mutex_lock(&disk->mutex);
+    uint64_t generation = disk->generation;
+    nr_mutex_unlock(&disk->mutex);
+    return generation;
+}
+
 static uint64_t monotonic_us(struct nori_env *env)
 {
     struct nr_sim_disk *disk = nr_sim_disk_of(env);
@@ -264,6 +273,7 @@ static const struct nr_env_ops sim_ops = {
     .log_is_mapped = nr_sim_log_is_mapped,
     .log_close = nr_sim_log_close,
     .can_map = nr_sim_dir_can_map,
+    .generation = generation_of,
     .monotonic_us = monotonic_us,
     .wall_ms = wall_ms,
     .sleep_us = sleep_us,

@@ -8,6 +8,8 @@
  * it is unlinked by one sequentially consistent store, keeps its own 'next', so that whoever stands on it goes on, and
  * is given back to the epoch.
  *
+ * What is evicted is gathered in limbo and retired in chains, so that the epoch has few to look at.
+ *
  * Each shard has two queues, oldest first. Blocks that gets brought in wait in the main queue: at the head a block that
  * was hit meanwhile loses some heat and goes to the end, any other is evicted. Blocks that scans brought in wait in a
  * queue of their own that has an eighth of the room, once room is short; a get moves them over when their turn comes.
@@ -18,6 +20,8 @@
 #define BYTES_PER_BUCKET 2048
 #define MAX_HEAT 3
 #define SCAN_SHARE 8
+#define LIMBO_SHARE 32
+#define LIMBO_BYTES (64u << 10)
 
 struct queue {
     struct nr_cached_block *head, *tail;
@@ -32,6 +36,7 @@ struct shard {
     struct queue main NR_GUARDED;               /* By lock. */
     struct queue scan NR_GUARDED;               /* By lock. */
     _Atomic size_t bytes;                       /* Of both queues. Written under lock. */
+    struct queue limbo NR_GUARDED;              /* By lock: evicted, to be retired. */
 };
 
 struct nr_block_cache {
@@ -40,9 +45,15 @@ struct nr_block_cache {
     struct shard *shards;   /* Owned. */
 };
 
-static void release_block(struct nr_epoch_link *link)
+/* The block heads a chain. */
+static void release_chain(struct nr_epoch_link *link)
 {
-    nr_block_unref((struct nr_cached_block *)link);
+    struct nr_cached_block *block = (struct nr_cached_block *)link;
+    while (block) {
+        struct nr_cached_block *next = block->clock_next;
+        nr_block_unref(block);
+        block = next;
+    }
 }
 _Static_assert(offsetof(struct nr_cached_block, link) == 0, "the link is the block");
 
@@ -52,7 +63,7 @@ struct nr_cached_block *nr_block_create(uint64_t file_number, uint64_t offset, s
     if (size > SIZE_MAX - sizeof(*block)) return NULL;
     block = nr_alloc(sizeof(*block) + size);
     if (!block) return NULL;
-    block->link = (struct nr_epoch_link){NULL, release_block, 0};
+    block->link = (struct nr_epoch_link){NULL, release_chain, 0};
     atomic_init(&block->refs, 1);
     atomic_init(&block->heat, 0);
     block->file_number = file_number;
@@ -137,22 +148,14 @@ out:
     return rc;
 }
 
-static void unref_queue(struct queue *queue)
-{
-    for (struct nr_cached_block *block = queue->head; block;) {
-        struct nr_cached_block *next = block->clock_next;
-        nr_block_unref(block);
-        block = next;
-    }
-}
-
 void nr_block_cache_destroy(struct nr_block_cache *cache)
 {
     if (!cache) return;
     for (size_t i = 0; i < cache->shard_count; i++) {
         struct shard *shard = &cache->shards[i];
-        unref_queue(&shard->main);
-        unref_queue(&shard->scan);
+        if (shard->main.head) release_chain(&shard->main.head->link);
+        if (shard->scan.head) release_chain(&shard->scan.head->link);
+        if (shard->limbo.head) release_chain(&shard->limbo.head->link);
         nr_free(shard->buckets);
         nr_mutex_destroy(&shard->lock);
     }
@@ -204,8 +207,8 @@ static struct nr_cached_block *pop(struct queue *queue)
     return block;
 }
 
-/* Takes a block that has left its queue out of its bucket, and puts it on '*evicted'. */
-static void unlink_locked(struct shard *shard, struct nr_cached_block *block, struct nr_epoch_link **evicted)
+/* Takes a block that has left its queue out of its bucket. */
+static void unlink_locked(struct shard *shard, struct nr_cached_block *block)
 {
     _Atomic(struct nr_cached_block *) *at = find_bucket(shard, hash_place(block->file_number, block->offset));
     struct nr_cached_block *found;
@@ -213,11 +216,19 @@ static void unlink_locked(struct shard *shard, struct nr_cached_block *block, st
     while ((found = atomic_load_explicit(at, memory_order_relaxed)) != block) at = &found->next;
     atomic_store_explicit(at, atomic_load_explicit(&block->next, memory_order_relaxed), memory_order_seq_cst);
     atomic_fetch_sub_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
-    block->link.next = *evicted;
-    *evicted = &block->link;
+    push(&shard->limbo, block);
 }
 
-static void make_room_locked(struct shard *shard, size_t needed, struct nr_epoch_link **evicted)
+/* What is to be retired once the lock is released: NULL while limbo is small. */
+static struct nr_cached_block *take_limbo_locked(struct shard *shard, bool all)
+{
+    struct nr_cached_block *chain = shard->limbo.head;
+    if (!all && shard->limbo.bytes < NR_MIN(LIMBO_BYTES, shard->budget_bytes / LIMBO_SHARE)) return NULL;
+    shard->limbo = (struct queue){NULL, NULL, 0};
+    return chain;
+}
+
+static void make_room_locked(struct shard *shard, size_t needed)
 {
     while (atomic_load_explicit(&shard->bytes, memory_order_relaxed) + needed > shard->budget_bytes) {
         bool from_scan =
@@ -228,17 +239,8 @@ static void make_room_locked(struct shard *shard, size_t needed, struct nr_epoch
             atomic_store_explicit(&block->heat, (uint8_t)(heat - 1), memory_order_relaxed);
             push(&shard->main, block);
         } else {
-            unlink_locked(shard, block, evicted);
+            unlink_locked(shard, block);
         }
-    }
-}
-
-static void retire_all(struct nr_block_cache *cache, struct nr_epoch_link *link)
-{
-    while (link) {
-        struct nr_epoch_link *next = link->next;
-        nr_epoch_retire(cache->epoch, link);
-        link = next;
     }
 }
 
@@ -247,30 +249,30 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
     uint64_t hash = hash_place(block->file_number, block->offset);
     struct shard *shard = find_shard(cache, hash);
     _Atomic(struct nr_cached_block *) *bucket = find_bucket(shard, hash);
-    struct nr_epoch_link *evicted = NULL;
+    struct nr_cached_block *evicted;
 
     if (charge_of(block) > shard->budget_bytes) return;
     nr_mutex_lock(&shard->lock);
     if (!find_in_bucket(bucket, block->file_number, block->offset)) {
-        make_room_locked(shard, charge_of(block), &evicted);
+        make_room_locked(shard, charge_of(block));
         nr_block_ref(block);
         push(is_scan ? &shard->scan : &shard->main, block);
         atomic_fetch_add_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
         atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);
         atomic_store_explicit(bucket, block, memory_order_seq_cst);
     }
+    evicted = take_limbo_locked(shard, false);
     nr_mutex_unlock(&shard->lock);
-    retire_all(cache, evicted);
+    if (evicted) nr_epoch_retire(cache->epoch, &evicted->link);
 }
 
-static void drop_from_queue_locked(struct shard *shard, struct queue *queue, uint64_t file_number,
-                                   struct nr_epoch_link **evicted)
+static void drop_from_queue_locked(struct shard *shard, struct queue *queue, uint64_t file_number)
 {
     struct queue kept = {NULL, NULL, 0};
     while (queue->head) {
         struct nr_cached_block *block = pop(queue);
         if (block->file_number == file_number) {
-            unlink_locked(shard, block, evicted);
+            unlink_locked(shard, block);
         } else {
             push(&kept, block);
         }
@@ -282,12 +284,13 @@ void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number
 {
     for (size_t i = 0; i < cache->shard_count; i++) {
         struct shard *shard = &cache->shards[i];
-        struct nr_epoch_link *evicted = NULL;
+        struct nr_cached_block *evicted;
         nr_mutex_lock(&shard->lock);
-        drop_from_queue_locked(shard, &shard->main, file_number, &evicted);
-        drop_from_queue_locked(shard, &shard->scan, file_number, &evicted);
+        drop_from_queue_locked(shard, &shard->main, file_number);
+        drop_from_queue_locked(shard, &shard->scan, file_number);
+        evicted = take_limbo_locked(shard, true);
         nr_mutex_unlock(&shard->lock);
-        retire_all(cache, evicted);
+        if (evicted) nr_epoch_retire(cache->epoch, &evicted->link);
     }
 }
 

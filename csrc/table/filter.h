@@ -32,7 +32,7 @@ static inline uint64_t nr_filter_line(uint64_t hash, uint64_t line_count)
 
 static inline uint64_t nr_filter_next_word(uint64_t word)
 {
-    word *= NR_FILTER_MIX;
+    word = (word ^ word >> 32) * NR_FILTER_MIX;
     return word ^ word >> 32;
 }
 

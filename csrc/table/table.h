@@ -52,7 +52,10 @@ uint64_t nr_table_file_bytes(const struct nr_table *table);
 size_t nr_table_index_bytes(const struct nr_table *table);  /* Memory, without the filter. */
 size_t nr_table_filter_bytes(const struct nr_table *table);
 
-/* Inside the epoch (value and block stay valid until it is left; read->pinned until nr_read_clear). Adds range
+/* What a get that misses pushes out of the cache cannot be freed before its own section ends: whoever had blocks_read
+ * calls nr_epoch_collect after leaving, or memory grows until somebody does.
+ *
+ * Inside the epoch (value and block stay valid until it is left; read->pinned until nr_read_clear). Adds range
  * tombstones over the key, then, if the filter says maybe, the newest entry at or below lookup->sequence. */
 NORI_WARN_UNUSED nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struct nr_read *read,
                                           struct nori_error *err);

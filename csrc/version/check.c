@@ -93,8 +93,8 @@ static nori_status check_level(const struct nr_level *level, uint32_t number, st
     }
     for (size_t i = 0; i < count; i++) {
         const struct nr_slot *slot = nr_level_slot(level, i);
-        if (covered.infinite || !nr_slice_equal(covered.key, slot->start) ||
-            !nr_bound_above(slot->end, slot->start) || nr_level_seek(level, slot->start) != i) {
+        if (covered.infinite || !nr_slice_equal(covered.key, slot->start) || !nr_bound_above(slot->end, slot->start) ||
+            nr_level_seek(level, slot->start) != i) {
             rc = NR_FAIL(err, NORI_CORRUPTION, "level %" PRIu32 ": gap, overlap or disorder at slot %s", number,
                          show(slot->start).text);
             goto out;
@@ -127,8 +127,7 @@ static nori_status check_nesting(const struct nr_version *version, struct nori_e
         for (size_t j = 1; above && j < above->slot_count; j++) {
             nori_slice guard = nr_level_slot(above, j)->start;
             if (!nr_slice_equal(nr_level_find(level, guard)->start, guard))
-                return NR_FAIL(err, NORI_CORRUPTION, "level %zu lacks guard %s of a level above", i,
-                               show(guard).text);
+                return NR_FAIL(err, NORI_CORRUPTION, "level %zu lacks guard %s of a level above", i, show(guard).text);
         }
         above = level;
     }
@@ -170,8 +169,10 @@ static nori_status compare_runs(struct aged newer, struct aged older, struct nor
             nori_status rc = compare_slices(a, newer.level, b, older.level, err);
             if (rc != NORI_OK) return rc;
         }
-        if (nr_bound_compare(a->end, b->end) <= 0) i++;
-        else j++;
+        if (nr_bound_compare(a->end, b->end) <= 0)
+            i++;
+        else
+            j++;
     }
     return NORI_OK;
 }

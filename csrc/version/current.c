@@ -49,8 +49,7 @@ static bool is_foreign(const char *line, size_t size)
     return memcmp(line + covered, digits, CHECKSUM_DIGITS + 1) == 0;
 }
 
-static nori_status judge(struct nr_dir *dir, const struct nr_buffer *data, uint64_t *number_out,
-                         struct nori_error *err)
+static nori_status judge(struct nr_dir *dir, const struct nr_buffer *data, uint64_t *number_out, struct nori_error *err)
 {
     char line[LINE_MAX_BYTES + 1] = "", expected[LINE_MAX_BYTES];
 

@@ -78,8 +78,8 @@ static nori_status merge_l0(const struct nr_edit_op *op, struct nr_version *vers
     size_t newest = find_run(slot, op->first_id), oldest = find_run(slot, op->last_id);
 
     if (oldest == slot->run_count || newest > oldest)
-        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no runs %" PRIu64 " to %" PRIu64 " to replace",
-                       op->first_id, op->last_id);
+        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no runs %" PRIu64 " to %" PRIu64 " to replace", op->first_id,
+                       op->last_id);
     return splice_l0(version, newest, oldest - newest + 1, op->run_count > 0 ? op->runs[0] : NULL, err);
 }
 
@@ -106,15 +106,22 @@ static nori_status apply(const struct nr_edit_op *op, struct nr_version *version
     if (is_deep && (op->level < 1 || op->level >= version->level_count))
         return NR_FAIL(err, NORI_CORRUPTION, "an edit names level %" PRIu32 " of %zu", op->level, version->level_count);
     switch (op->kind) {
-    case NR_EDIT_PUSH_L0: return push_l0(op, version, err);
-    case NR_EDIT_SUBTRACT_L0: return subtract_l0(op, version, err);
-    case NR_EDIT_MERGE_L0: return merge_l0(op, version, err);
-    case NR_EDIT_SET_SLOT: return set_slot(op, version, err);
-    case NR_EDIT_SET_GUARDS: return nr_guards_apply(op, &version->levels[op->level], err);
-    case NR_EDIT_SET_SHAPE: return nr_shape_apply(op, &version->levels[op->level], err);
+    case NR_EDIT_PUSH_L0:
+        return push_l0(op, version, err);
+    case NR_EDIT_SUBTRACT_L0:
+        return subtract_l0(op, version, err);
+    case NR_EDIT_MERGE_L0:
+        return merge_l0(op, version, err);
+    case NR_EDIT_SET_SLOT:
+        return set_slot(op, version, err);
+    case NR_EDIT_SET_GUARDS:
+        return nr_guards_apply(op, &version->levels[op->level], err);
+    case NR_EDIT_SET_SHAPE:
+        return nr_shape_apply(op, &version->levels[op->level], err);
     case NR_EDIT_COUNTERS:
     case NR_EDIT_OPTIONS:
-    case NR_EDIT_ADD_FILE: break; /* Nothing in the tree. */
+    case NR_EDIT_ADD_FILE:
+        break; /* Nothing in the tree. */
     }
     return NORI_OK;
 }

@@ -1,7 +1,7 @@
 /* Edits as bytes. FORMAT.md is the specification.
  *
- * A payload is operations one after the other, each a kind and its fields; numbers are varints, keys and texts sized. A run
- * is its id, its count of slices, and the slices: table number, flags, start and end where the flags do not give
+ * A payload is operations one after the other, each a kind and its fields; numbers are varints, keys and texts sized. A
+ * run is its id, its count of slices, and the slices: table number, flags, start and end where the flags do not give
  * them, bytes, entries, deletes, ranges. */
 #include "version/edit_ops.h"
 
@@ -39,8 +39,10 @@ static nori_status put_slice(struct nr_buffer *out, const struct nr_table_slice 
     uint64_t flags = 0;
 
     if (nr_slice_equal(slice->start, properties->smallest)) flags |= START_IS_SMALLEST;
-    if (nr_bound_compare(slice->end, properties->end) == 0) flags |= END_IS_FILES;
-    else if (slice->end.infinite) flags |= END_IS_INFINITE;
+    if (nr_bound_compare(slice->end, properties->end) == 0)
+        flags |= END_IS_FILES;
+    else if (slice->end.infinite)
+        flags |= END_IS_INFINITE;
     const uint64_t head[] = {slice->file->number, flags};
     const uint64_t counts[] = {slice->bytes, slice->entries, slice->deletes, slice->ranges};
     NR_CHECK(put_numbers(out, head, NR_ARRAY_LEN(head), err));
@@ -93,7 +95,9 @@ static nori_status put_op(struct nr_buffer *out, const struct nr_edit_op *op, st
         NR_CHECK(put_numbers(out, (const uint64_t[]){op->file->number, op->file->file_bytes}, 2, err));
         NR_CHECK(nr_properties_encode(&op->file->properties, out, err));
         break;
-    case NR_EDIT_PUSH_L0: NR_CHECK(put_runs(out, op, err)); break;
+    case NR_EDIT_PUSH_L0:
+        NR_CHECK(put_runs(out, op, err));
+        break;
     case NR_EDIT_SUBTRACT_L0:
         NR_CHECK(put_numbers(out, ids, 1, err));
         NR_CHECK(nr_buffer_append_sized(out, op->start, err));
@@ -118,7 +122,8 @@ static nori_status put_op(struct nr_buffer *out, const struct nr_edit_op *op, st
         NR_CHECK(put_shape(out, op, err));
         break;
     case NR_EDIT_COUNTERS:
-    case NR_EDIT_OPTIONS: break; /* Not kept as operations. */
+    case NR_EDIT_OPTIONS:
+        break; /* Not kept as operations. */
     }
 out:
     return rc;
@@ -128,7 +133,7 @@ nori_status nr_edit_encode(const struct nr_edit *edit, struct nr_buffer *out, st
 {
     nori_status rc;
     const struct nr_counters *counters = &edit->counters;
-    const uint64_t numbers[] = {NR_EDIT_COUNTERS,      counters->next_file_number, counters->next_run_id,
+    const uint64_t numbers[] = {NR_EDIT_COUNTERS,       counters->next_file_number, counters->next_run_id,
                                 counters->next_slot_id, counters->flushed_sequence, counters->log_number,
                                 counters->ttl_clock_ms};
 
@@ -284,7 +289,8 @@ static nori_status take_level0(struct decoder *decoder, enum nr_edit_kind kind, 
     struct nr_run **runs = NULL;
     size_t count = 0;
 
-    if (kind == NR_EDIT_MERGE_L0 && (!nr_take_varint(&decoder->rest, &newest) || !nr_take_varint(&decoder->rest, &oldest)))
+    if (kind == NR_EDIT_MERGE_L0 &&
+        (!nr_take_varint(&decoder->rest, &newest) || !nr_take_varint(&decoder->rest, &oldest)))
         return malformed("merge", err);
     NR_CHECK(take_runs(decoder, 1, &runs, &count, err));
     if (kind == NR_EDIT_MERGE_L0) {
@@ -400,18 +406,26 @@ static nori_status take_op(struct decoder *decoder, struct nori_error *err)
 
     if (!nr_take_varint(&decoder->rest, &kind)) return malformed("operation", err);
     switch (kind) {
-    case NR_EDIT_COUNTERS: return take_counters(decoder, err);
+    case NR_EDIT_COUNTERS:
+        return take_counters(decoder, err);
     case NR_EDIT_OPTIONS:
         if (!nr_take_sized(&decoder->rest, &text)) return malformed("options", err);
         return nr_edit_set_options(decoder->edit, text, err);
-    case NR_EDIT_ADD_FILE: return take_file(decoder, err);
+    case NR_EDIT_ADD_FILE:
+        return take_file(decoder, err);
     case NR_EDIT_PUSH_L0:
-    case NR_EDIT_MERGE_L0: return take_level0(decoder, (enum nr_edit_kind)kind, err);
-    case NR_EDIT_SUBTRACT_L0: return take_subtract(decoder, err);
-    case NR_EDIT_SET_SLOT: return take_slot(decoder, err);
-    case NR_EDIT_SET_GUARDS: return take_guards(decoder, err);
-    case NR_EDIT_SET_SHAPE: return take_shape(decoder, err);
-    default: return malformed("operation", err);
+    case NR_EDIT_MERGE_L0:
+        return take_level0(decoder, (enum nr_edit_kind)kind, err);
+    case NR_EDIT_SUBTRACT_L0:
+        return take_subtract(decoder, err);
+    case NR_EDIT_SET_SLOT:
+        return take_slot(decoder, err);
+    case NR_EDIT_SET_GUARDS:
+        return take_guards(decoder, err);
+    case NR_EDIT_SET_SHAPE:
+        return take_shape(decoder, err);
+    default:
+        return malformed("operation", err);
     }
 }
 

@@ -28,17 +28,17 @@ struct nr_edit_op {
     enum nr_edit_kind kind;
     uint32_t level;
     uint32_t k_max;
-    uint64_t first_id;           /* A run's; the newest run's; the first slot's. */
-    uint64_t last_id;            /* The oldest run's. */
-    nori_slice start;            /* Owned. */
-    struct nr_bound end;         /* Owned. */
-    struct nr_table_file *file;  /* Refs. */
-    struct nr_run **runs;        /* Owned array of refs. PUSH and MERGE: one, or none. */
+    uint64_t first_id;          /* A run's; the newest run's; the first slot's. */
+    uint64_t last_id;           /* The oldest run's. */
+    nori_slice start;           /* Owned. */
+    struct nr_bound end;        /* Owned. */
+    struct nr_table_file *file; /* Refs. */
+    struct nr_run **runs;       /* Owned array of refs. PUSH and MERGE: one, or none. */
     size_t run_count;
     struct nr_edit_shape *shape; /* Owned. SET_GUARDS: only the starts are used. */
     size_t shape_count;
-    uint8_t *keys;               /* Owned: what start and end point to. */
-    uint8_t *shape_keys;         /* Owned: what the shape's starts point to. */
+    uint8_t *keys;       /* Owned: what start and end point to. */
+    uint8_t *shape_keys; /* Owned: what the shape's starts point to. */
 };
 
 struct nr_edit {

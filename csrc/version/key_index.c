@@ -57,8 +57,10 @@ size_t nr_key_index_rank(const struct nr_key_index *index, nori_slice key)
     if (prefix != UINT64_MAX) high = low + lower_bound(index->prefixes + low, index->count - low, prefix + 1);
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        if (nr_slice_compare(index->keys[middle], key) <= 0) low = middle + 1;
-        else high = middle;
+        if (nr_slice_compare(index->keys[middle], key) <= 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low;
 }

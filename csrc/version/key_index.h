@@ -1,7 +1,7 @@
 /* A searchable array of ascending keys.
  *
- * Guards and table bounds share long prefixes, so a search compares the common bytes once, then numbers made of the eight
- * bytes behind them, which lie side by side; keys themselves are only followed on a tie. */
+ * Guards and table bounds share long prefixes, so a search compares the common bytes once, then numbers made of the
+ * eight bytes behind them, which lie side by side; keys themselves are only followed on a tie. */
 #ifndef NR_VERSION_KEY_INDEX_H
 #define NR_VERSION_KEY_INDEX_H
 

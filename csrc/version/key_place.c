@@ -13,7 +13,7 @@ struct alphabet {
 
 /* The first that has both bytes is taken. */
 static const struct alphabet alphabets[] = {
-    {'0', '9', 0, 0}, {'0', '9', 'a', 'f'}, {'0', '9', 'A', 'F'}, {'a', 'z', 0, 0},  {'A', 'Z', 0, 0},
+    {'0', '9', 0, 0},     {'0', '9', 'a', 'f'}, {'0', '9', 'A', 'F'}, {'a', 'z', 0, 0}, {'A', 'Z', 0, 0},
     {'0', '9', 'a', 'z'}, {'0', '9', 'A', 'Z'}, {'A', 'Z', 'a', 'z'}, {' ', '~', 0, 0}, {0, 255, 0, 0},
 };
 
@@ -41,7 +41,8 @@ static uint64_t rank_of(const struct alphabet *alphabet, uint8_t byte, bool *is_
     return byte <= alphabet->more_last ? size + byte - alphabet->more_first : radix_of(alphabet);
 }
 
-/* The alphabet of position 'at': that of both bounds' bytes there. A zero byte ends a key's successor, and tells nothing. */
+/* The alphabet of position 'at': that of both bounds' bytes there. A zero byte ends a key's successor, and tells
+ * nothing. */
 static const struct alphabet *choose(nori_slice start, nori_slice end, size_t at)
 {
     uint8_t low = at < start.size ? start.data[at] : 0, high = at < end.size ? end.data[at] : 0;

@@ -13,8 +13,8 @@ struct nr_key_place {
     uint64_t whole;
 };
 
-/* 'key' lies in [start, end]. Depends on nothing but the three; does not fall as the key rises. Bounds too close to tell
- * give one half. */
+/* 'key' lies in [start, end]. Depends on nothing but the three; does not fall as the key rises. Bounds too close to
+ * tell give one half. */
 struct nr_key_place nr_key_place_find(nori_slice start, struct nr_bound end, nori_slice key);
 
 static inline uint64_t nr_key_place_share(struct nr_key_place place, uint64_t number)

@@ -1,7 +1,7 @@
 /* Levels: making them, and replacing a slot at the cost of a path.
  *
- * What only one owner refers to may be changed in place: an edit copies a level and a chunk once, however many of their slots
- * it replaces. */
+ * What only one owner refers to may be changed in place: an edit copies a level and a chunk once, however many of their
+ * slots it replaces. */
 #ifndef NR_VERSION_LEVEL_H
 #define NR_VERSION_LEVEL_H
 
@@ -10,8 +10,8 @@
 /* The slots ascend without gap and are refed. */
 NORI_WARN_UNUSED nori_status nr_level_create(struct nr_slot *const *slots, size_t count, struct nr_level **level_out,
                                              struct nori_error *err);
-/* Puts 'slot' (refed), which has the bounds of the old one, at 'index' of '*level', which is replaced by a copy if others
- * refer to it. */
+/* Puts 'slot' (refed), which has the bounds of the old one, at 'index' of '*level', which is replaced by a copy if
+ * others refer to it. */
 NORI_WARN_UNUSED nori_status nr_level_replace(struct nr_level **level, size_t index, struct nr_slot *slot,
                                               struct nori_error *err);
 /* One empty slot over all keys, its id the level's number. */

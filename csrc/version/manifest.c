@@ -14,14 +14,14 @@ struct nr_manifest {
     struct nr_file *file; /* Owned. */
     uint64_t database_id;
     uint64_t number;
-    uint64_t offset;           /* Its end. */
+    uint64_t offset; /* Its end. */
     uint64_t next_sequence;
     uint64_t snapshot_bytes;
     struct nr_position synced; /* Known to be on disk: what marks promise. */
     bool is_mark_due;          /* The mark of the last sync is not written, */
     bool is_mark_unsynced;     /* or not on disk. */
     bool has_failed;
-    struct nori_error cause;   /* Once has_failed. */
+    struct nori_error cause; /* Once has_failed. */
 };
 
 /* ---------------------------------------------------------------- detect */
@@ -235,8 +235,10 @@ static nori_status write_bytes(struct nr_manifest *manifest, nori_slice bytes, s
 
     nr_error_clear(&why);
     nori_status rc = note_failure(manifest, nr_file_append(manifest->file, bytes, &why), &why);
-    if (rc == NORI_OK) manifest->offset += bytes.size;
-    else if (err) *err = why;
+    if (rc == NORI_OK)
+        manifest->offset += bytes.size;
+    else if (err)
+        *err = why;
     return rc;
 }
 
@@ -246,8 +248,10 @@ static nori_status sync_file(struct nr_manifest *manifest, struct nori_error *er
 
     nr_error_clear(&why);
     nori_status rc = note_failure(manifest, nr_file_sync(manifest->file, &why), &why);
-    if (rc == NORI_OK) manifest->is_mark_unsynced = false;
-    else if (err) *err = why;
+    if (rc == NORI_OK)
+        manifest->is_mark_unsynced = false;
+    else if (err)
+        *err = why;
     return rc;
 }
 

@@ -1,8 +1,9 @@
 /* The manifest: the record of edits that makes the tree; CURRENT names it.
  *
- * A manifest file is a header and framed records (wal/record.h), the first one a whole snapshot. An edit is durable before it
- * is installed. Nothing that an edit releases is unlinked before the mark that promises the edit is durable, too. A manifest
- * whose tail is damaged beyond every promise loses that tail, provided that all files the rest names exist. */
+ * A manifest file is a header and framed records (wal/record.h), the first one a whole snapshot. An edit is durable
+ * before it is installed. Nothing that an edit releases is unlinked before the mark that promises the edit is durable,
+ * too. A manifest whose tail is damaged beyond every promise loses that tail, provided that all files the rest names
+ * exist. */
 #ifndef NR_VERSION_MANIFEST_H
 #define NR_VERSION_MANIFEST_H
 
@@ -21,7 +22,7 @@ struct nr_manifest_state {
 void nr_manifest_state_clear(struct nr_manifest_state *state);
 
 enum nr_manifest_presence {
-    NR_MANIFEST_ABSENT,   /* No database here: no CURRENT, and no table or log segment either. */
+    NR_MANIFEST_ABSENT, /* No database here: no CURRENT, and no table or log segment either. */
     NR_MANIFEST_PRESENT,
 };
 /* Whether there is a database: CORRUPTION when CURRENT is missing beside tables or log segments. */
@@ -29,23 +30,25 @@ NORI_WARN_UNUSED nori_status nr_manifest_detect(struct nr_dir *dir, enum nr_mani
                                                 struct nori_error *err);
 
 /* Reads CURRENT and the manifest; checks that every table named exists with its size. Files get 'on_unreferenced' and
- * 'arg'. Writes nothing. CORRUPTION (sys_errno ENOENT where a file is missing, so that a reader beside a live writer can
- * start again), FORMAT. 'level_count' levels at least. */
+ * 'arg'. Writes nothing. CORRUPTION (sys_errno ENOENT where a file is missing, so that a reader beside a live writer
+ * can start again), FORMAT. 'level_count' levels at least. */
 NORI_WARN_UNUSED nori_status nr_manifest_recover(struct nr_dir *dir, size_t level_count,
-                                                 void (*on_unreferenced)(void *arg, struct nr_table_file *file), void *arg,
-                                                 struct nr_manifest_state *state_out, struct nori_error *err);
+                                                 void (*on_unreferenced)(void *arg, struct nr_table_file *file),
+                                                 void *arg, struct nr_manifest_state *state_out,
+                                                 struct nori_error *err);
 
 /* The writer. One call at a time (engine: by the manifest turn). */
 struct nr_manifest;
-/* Writes a new manifest 'number' with a snapshot: complete, synced; CURRENT's temporary synced, renamed, directory synced;
- * then the old manifest (0: none) and stray manifests go. On failure before the rename nothing has changed; a failure that
- * leaves open which manifest a crash would find has outcome INDETERMINATE: neither may be written to any more. */
+/* Writes a new manifest 'number' with a snapshot: complete, synced; CURRENT's temporary synced, renamed, directory
+ * synced; then the old manifest (0: none) and stray manifests go. On failure before the rename nothing has changed; a
+ * failure that leaves open which manifest a crash would find has outcome INDETERMINATE: neither may be written to any
+ * more. */
 NORI_WARN_UNUSED nori_status nr_manifest_create(struct nr_dir *dir, uint64_t database_id, uint64_t number,
                                                 uint64_t old_number, const struct nr_edit *snapshot,
                                                 struct nr_manifest **manifest_out, struct nori_error *err);
-/* Appends the edit and syncs. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be unlinked) the
- * manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing. Then writes the
- * mark, unsynced; when that fails the edit stands, and the manifest has failed for later calls. */
+/* Appends the edit and syncs. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be unlinked)
+ * the manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing. Then writes
+ * the mark, unsynced; when that fails the edit stands, and the manifest has failed for later calls. */
 NORI_WARN_UNUSED nori_status nr_manifest_append(struct nr_manifest *manifest, const struct nr_edit *edit,
                                                 struct nori_error *err);
 /* Makes the last mark durable: to be called before unlinking what appended edits released. Cheap when it is already. */

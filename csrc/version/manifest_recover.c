@@ -102,8 +102,10 @@ static nori_status find_file(void *arg, uint64_t number, uint64_t file_bytes,
     nori_status rc = nr_table_file_create(number, file_bytes, properties, NULL, NULL, &file, err);
     if (rc != NORI_OK) return rc;
     rc = nr_file_map_add(files, file, err);
-    if (rc == NORI_OK) *file_out = file;
-    else nr_table_file_unref(file);
+    if (rc == NORI_OK)
+        *file_out = file;
+    else
+        nr_table_file_unref(file);
     return rc;
 }
 
@@ -168,8 +170,8 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
     if (sequence == 0) {
         rc = nr_fail_corrupt(err, path, NR_FILE_HEADER_BYTES, "manifest", "its first record is not valid");
     } else if (nr_position_compare(promise, end) > 0) {
-        rc = nr_fail_corrupt(err, path, (int64_t)end.offset, "manifest",
-                             "all up to byte %" PRIu64 " was on disk once", promise.offset);
+        rc = nr_fail_corrupt(err, path, (int64_t)end.offset, "manifest", "all up to byte %" PRIu64 " was on disk once",
+                             promise.offset);
     }
 out:
     return rc;
@@ -235,8 +237,7 @@ static void end_recovery(struct recovery *recovery)
 }
 
 /* '*may_retry_out': it failed while the file grew, which a live writer's does. */
-static nori_status read_once(struct recovery *recovery, size_t level_count, bool *may_retry_out,
-                             struct nori_error *err)
+static nori_status read_once(struct recovery *recovery, size_t level_count, bool *may_retry_out, struct nori_error *err)
 {
     nori_status rc;
     uint64_t size_before, size_after;

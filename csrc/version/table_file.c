@@ -40,8 +40,10 @@ struct nr_table_file *nr_table_file_ref(struct nr_table_file *file)
 void nr_table_file_unref(struct nr_table_file *file)
 {
     if (!file || atomic_fetch_sub_explicit(&file->refs, 1, memory_order_acq_rel) != 1) return;
-    if (file->on_unreferenced) file->on_unreferenced(file->arg, file);
-    else nr_table_file_free(file);
+    if (file->on_unreferenced)
+        file->on_unreferenced(file->arg, file);
+    else
+        nr_table_file_free(file);
 }
 
 void nr_table_file_free(struct nr_table_file *file)

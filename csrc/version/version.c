@@ -33,8 +33,10 @@ nori_status nr_version_create(size_t level_count, struct nr_version **version_ou
     struct nr_version *version = allocate_version();
     if (!version) return nr_fail_memory(err, sizeof(*version));
     nori_status rc = fill_levels(version, level_count, err);
-    if (rc == NORI_OK) *version_out = version;
-    else nr_version_unref(version);
+    if (rc == NORI_OK)
+        *version_out = version;
+    else
+        nr_version_unref(version);
     return rc;
 }
 
@@ -48,8 +50,10 @@ nori_status nr_version_copy(const struct nr_version *version, size_t level_count
     for (size_t i = 0; i < version->level_count; i++) copy->levels[i] = nr_level_ref(version->levels[i]);
     copy->level_count = version->level_count;
     nori_status rc = fill_levels(copy, NR_MIN(level_count, (size_t)NORI_MAX_LEVELS), err);
-    if (rc == NORI_OK) *version_out = copy;
-    else nr_version_unref(copy);
+    if (rc == NORI_OK)
+        *version_out = copy;
+    else
+        nr_version_unref(copy);
     return rc;
 }
 

@@ -1,16 +1,16 @@
-/* Versions: the shape of the tree at one moment. Immutable and counted, down to the slot: an edit copies what it changes and
- * the path to it, and shares the rest.
+/* Versions: the shape of the tree at one moment. Immutable and counted, down to the slot: an edit copies what it
+ * changes and the path to it, and shares the rest.
  *
  *     version > level > slot > run > slice > table file
  *
  * Level 0 is one slot over all keys whose runs, newest first, are the flushed tables (or what admission has left of
  * them); its run count is not bounded by k_max. Each deeper level that has data is cut into slots by guard keys: slot i
- * covers [guard i, guard i+1), the first from the empty key, the last without end. A level without guards has one slot. Deeper levels'
- * guards include the shallower ones'.
+ * covers [guard i, guard i+1), the first from the empty key, the last without end. A level without guards has one slot.
+ * Deeper levels' guards include the shallower ones'.
  *
- * A run is sorted slices that do not overlap; a slice is the part [start, end) of a table file. A file may be in several
- * slices, of several slots. Age order: for each key sequences fall strictly from level 0's newest run to its oldest, then
- * level 1's newest run, and so on down. */
+ * A run is sorted slices that do not overlap; a slice is the part [start, end) of a table file. A file may be in
+ * several slices, of several slots. Age order: for each key sequences fall strictly from level 0's newest run to its
+ * oldest, then level 1's newest run, and so on down. */
 #ifndef NR_VERSION_VERSION_H
 #define NR_VERSION_VERSION_H
 
@@ -27,7 +27,8 @@ struct nr_table_file {
     uint64_t file_bytes;
     struct nr_table_properties properties; /* Keys owned by this. */
     struct nr_table_handle handle;
-    /* Called instead of freeing, so that the engine closes and unlinks it without holding anything: nr_table_file_free. */
+    /* Called instead of freeing, so that the engine closes and unlinks it without holding anything: nr_table_file_free.
+     */
     void (*on_unreferenced)(void *arg, struct nr_table_file *file);
     void *arg;
     struct nr_table_file *next; /* For whoever took it over in on_unreferenced. */
@@ -36,8 +37,8 @@ struct nr_table_file {
 /* Copies the properties' keys. One reference. on_unreferenced NULL: freed at once. */
 NORI_WARN_UNUSED nori_status nr_table_file_create(uint64_t number, uint64_t file_bytes,
                                                   const struct nr_table_properties *properties,
-                                                  void (*on_unreferenced)(void *arg, struct nr_table_file *file), void *arg,
-                                                  struct nr_table_file **file_out, struct nori_error *err);
+                                                  void (*on_unreferenced)(void *arg, struct nr_table_file *file),
+                                                  void *arg, struct nr_table_file **file_out, struct nori_error *err);
 struct nr_table_file *nr_table_file_ref(struct nr_table_file *file);
 void nr_table_file_unref(struct nr_table_file *file);
 void nr_table_file_free(struct nr_table_file *file);
@@ -54,8 +55,8 @@ struct nr_table_slice {
 
 struct nr_run {
     _Atomic uint32_t refs;
-    uint64_t run_id;   /* Unique in the database's life. */
-    uint64_t bytes;    /* Sums over the slices. */
+    uint64_t run_id; /* Unique in the database's life. */
+    uint64_t bytes;  /* Sums over the slices. */
     uint64_t entries;
     uint64_t deletes;
     uint64_t ranges;
@@ -80,13 +81,14 @@ size_t nr_run_seek(const struct nr_run *run, nori_slice key);
  * comes out the same at every replay, and the parts of a slice add up to it. */
 NORI_WARN_UNUSED nori_status nr_run_clip(struct nr_run *run, nori_slice start, struct nr_bound end, uint64_t run_id,
                                          struct nr_run **run_out, struct nori_error *err);
-/* What of the run lies outside of [start, end); keeps run->run_id, refs the same run if that is all. NULL if nothing. */
+/* What of the run lies outside of [start, end); keeps run->run_id, refs the same run if that is all. NULL if nothing.
+ */
 NORI_WARN_UNUSED nori_status nr_run_subtract(struct nr_run *run, nori_slice start, struct nr_bound end,
                                              struct nr_run **run_out, struct nori_error *err);
 bool nr_run_overlaps(const struct nr_run *run, nori_slice start, struct nr_bound end);
 
-/* The id of a part that a new guard cut off: the 'index'-th run of the new slot. Made from the slot's id, which is new itself;
- * ids that are counted stay below the bit. */
+/* The id of a part that a new guard cut off: the 'index'-th run of the new slot. Made from the slot's id, which is new
+ * itself; ids that are counted stay below the bit. */
 #define NR_CUT_RUN_BIT (1ull << 63)
 #define NR_MAX_CUT_SLOT_ID ((1ull << 47) - 1)
 #define NR_MAX_CUT_RUN_INDEX 0xffffull
@@ -101,7 +103,7 @@ struct nr_slot {
     nori_slice start;    /* Its guard. Owned. */
     struct nr_bound end; /* The next guard, or infinite. Owned. */
     uint32_t k_max;
-    uint64_t bytes;      /* Sums over the runs. */
+    uint64_t bytes; /* Sums over the runs. */
     uint64_t entries;
     size_t run_count;
     struct nr_run *runs[]; /* Refs. Newest first. */
@@ -118,7 +120,7 @@ void nr_slot_unref(struct nr_slot *slot); /* NULL is fine. */
 struct nr_slot_chunk {
     _Atomic uint32_t refs;
     size_t count;
-    size_t max_run_count; /* Of any slot of the chunk. */
+    size_t max_run_count;                 /* Of any slot of the chunk. */
     struct nr_slot *slots[NR_SLOT_CHUNK]; /* Refs. */
 };
 /* The guards of a level but the empty first one. Levels share it as long as guards do not move. */
@@ -141,26 +143,26 @@ void nr_level_unref(struct nr_level *level); /* NULL is fine. */
 
 struct nr_version {
     _Atomic uint32_t refs;
-    uint64_t number;          /* Rises with each edit; for tests and events. */
-    size_t level_count;       /* max_levels of the options; empty levels have one empty slot. */
+    uint64_t number;                          /* Rises with each edit; for tests and events. */
+    size_t level_count;                       /* max_levels of the options; empty levels have one empty slot. */
     struct nr_level *levels[NORI_MAX_LEVELS]; /* Refs; [0, level_count). */
 };
 
 /* An empty tree. */
 NORI_WARN_UNUSED nori_status nr_version_create(size_t level_count, struct nr_version **version_out,
                                                struct nori_error *err);
-/* 'version' with at least 'level_count' levels: the new ones below, empty, cut like the deepest there was. Their slots' ids
- * count on from '*next_slot_id'. */
+/* 'version' with at least 'level_count' levels: the new ones below, empty, cut like the deepest there was. Their slots'
+ * ids count on from '*next_slot_id'. */
 NORI_WARN_UNUSED nori_status nr_version_deepen(const struct nr_version *version, size_t level_count,
                                                uint64_t *next_slot_id, struct nr_version **version_out,
                                                struct nori_error *err);
 struct nr_version *nr_version_ref(struct nr_version *version);
 void nr_version_unref(struct nr_version *version); /* NULL is fine. */
 
-struct nr_slot *nr_level_slot(const struct nr_level *level, size_t index);     /* Borrowed. */
-size_t nr_level_seek(const struct nr_level *level, nori_slice key);            /* Index of the slot that covers the key. */
-struct nr_slot *nr_level_find(const struct nr_level *level, nori_slice key);   /* That slot. Borrowed. */
-struct nr_slot *nr_version_level0(const struct nr_version *version);           /* Borrowed. */
+struct nr_slot *nr_level_slot(const struct nr_level *level, size_t index); /* Borrowed. */
+size_t nr_level_seek(const struct nr_level *level, nori_slice key);        /* Index of the slot that covers the key. */
+struct nr_slot *nr_level_find(const struct nr_level *level, nori_slice key); /* That slot. Borrowed. */
+struct nr_slot *nr_version_level0(const struct nr_version *version);         /* Borrowed. */
 
 /* Calls 'fn' for each table file referred to, once each. */
 NORI_WARN_UNUSED nori_status nr_version_each_file(const struct nr_version *version,
@@ -168,13 +170,13 @@ NORI_WARN_UNUSED nori_status nr_version_each_file(const struct nr_version *versi
                                                                     struct nori_error *err),
                                                   void *arg, struct nori_error *err);
 uint64_t nr_version_bytes_on_disk(const struct nr_version *version); /* Of the files, whole. */
-/* Design 5's invariants: guards ascending and nested (a level with one slot and no data apart), no gap or overlap, sums, slices
- * ascending within their slot and file, age order by the files' sequences where bounds overlap. CORRUPTION names what is
- * wrong. Debug builds call it on every edit.
+/* Design 5's invariants: guards ascending and nested (a level with one slot and no data apart), no gap or overlap,
+ * sums, slices ascending within their slot and file, age order by the files' sequences where bounds overlap. CORRUPTION
+ * names what is wrong. Debug builds call it on every edit.
  *
- * Age order: of two slices that overlap, all sequences of the newer one's file are above the older one's. A merge inside level
- * 0 may join files of which some slots have been admitted; so against deeper levels, or once it was moved there, the file of
- * a slice written for level 0 only needs the greater largest sequence. */
+ * Age order: of two slices that overlap, all sequences of the newer one's file are above the older one's. A merge
+ * inside level 0 may join files of which some slots have been admitted; so against deeper levels, or once it was moved
+ * there, the file of a slice written for level 0 only needs the greater largest sequence. */
 NORI_WARN_UNUSED nori_status nr_version_check(const struct nr_version *version, struct nori_error *err);
 /* The deepest stack of level 0 runs over any key. */
 size_t nr_version_l0_depth(const struct nr_version *version);

@@ -476,7 +476,7 @@ TEST(filters_turn_away_all_but_one_in_a_hundred_keys_at_ten_bits)
         bool is_valid;
         nr_buffer_init(&section);
         EXPECT_OK(nr_filter_build(hashes, count, bits[i], &section, &err), &err);
-        EXPECT(section.size <= (size_t)(bits[i] * (double)count / 8) + 128);
+        EXPECT(section.size <= (size_t)(bits[i] * 1.04 * (double)count / 8) + 128);
         EXPECT_OK(nr_filter_init(&filter, nr_buffer_slice(&section), &is_valid, &err), &err);
         EXPECT(is_valid);
         for (size_t j = 0; j < count; j++) EXPECT(nr_filter_may_hold(&filter, hashes[j]));

@@ -1,5 +1,5 @@
-/* What the tests of versions share: keys of a small universe, table files that exist in name only, and comparison of whole
- * trees. */
+/* What the tests of versions share: keys of a small universe, table files that exist in name only, and comparison of
+ * whole trees. */
 #ifndef NR_TESTS_VERSION_FIXTURE_H
 #define NR_TESTS_VERSION_FIXTURE_H
 

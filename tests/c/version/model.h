@@ -1,5 +1,5 @@
-/* A tree by brute force: for each run, which file each key of the universe is in. Random edits change it and say themselves
- * as nr_edit. */
+/* A tree by brute force: for each run, which file each key of the universe is in. Random edits change it and say
+ * themselves as nr_edit. */
 #ifndef NR_TESTS_VERSION_MODEL_H
 #define NR_TESTS_VERSION_MODEL_H
 
@@ -315,15 +315,26 @@ static inline struct nr_edit *model_step(struct model *model, struct nr_version 
     struct nr_edit *edit;
     EXPECT_OK(nr_edit_create(&edit, &err), &err);
     switch (below(model, 10)) {
-    case 0: merge_l0(model, edit); break;
-    case 1: move_guards(model, edit); break;
-    case 2: tier(model, version, edit); break;
+    case 0:
+        merge_l0(model, edit);
+        break;
+    case 1:
+        move_guards(model, edit);
+        break;
+    case 2:
+        tier(model, version, edit);
+        break;
     case 3:
-    case 4: promote(model, version, edit); break;
+    case 4:
+        promote(model, version, edit);
+        break;
     case 5:
     case 6:
-    case 7: admit(model, version, edit); break;
-    default: flush(model, edit);
+    case 7:
+        admit(model, version, edit);
+        break;
+    default:
+        flush(model, edit);
     }
     return edit;
 }
@@ -346,8 +357,7 @@ static inline void expect_model(struct model *model, const struct nr_version *ve
                     const struct nr_table_slice *slice = nr_run_find(slot->runs[k], key_at(key));
                     EXPECT_EQ(slice ? slice->file->number : 0, expected->runs[k].files[key]);
                 }
-                if (expected->runs[k].run_id != slot->runs[k]->run_id)
-                    EXPECT(slot->runs[k]->run_id & NR_CUT_RUN_BIT);
+                if (expected->runs[k].run_id != slot->runs[k]->run_id) EXPECT(slot->runs[k]->run_id & NR_CUT_RUN_BIT);
                 expected->runs[k].run_id = slot->runs[k]->run_id;
             }
         }

@@ -229,12 +229,24 @@ TEST(an_edit_that_does_not_fit_is_corruption)
         EXPECT_OK(nr_edit_create(&edit, &err), &err);
         nori_status rc = NORI_OK;
         switch (wrong) {
-        case 0: rc = nr_edit_subtract_l0(edit, 4, key_at(0), bound_at(2), &err); break;
-        case 1: rc = nr_edit_merge_l0(edit, 4, 4, run, &err); break;
-        case 2: rc = nr_edit_set_slot(edit, 1, key_at(5), 1, NULL, 0, &err); break;
-        case 3: rc = nr_edit_set_slot(edit, 3, guard_at(0), 1, NULL, 0, &err); break;
-        case 4: rc = nr_edit_set_slot(edit, 0, guard_at(0), 1, NULL, 0, &err); break;
-        case 5: rc = nr_edit_set_guards(edit, 1, falling, 2, 20, 1, &err); break;
+        case 0:
+            rc = nr_edit_subtract_l0(edit, 4, key_at(0), bound_at(2), &err);
+            break;
+        case 1:
+            rc = nr_edit_merge_l0(edit, 4, 4, run, &err);
+            break;
+        case 2:
+            rc = nr_edit_set_slot(edit, 1, key_at(5), 1, NULL, 0, &err);
+            break;
+        case 3:
+            rc = nr_edit_set_slot(edit, 3, guard_at(0), 1, NULL, 0, &err);
+            break;
+        case 4:
+            rc = nr_edit_set_slot(edit, 0, guard_at(0), 1, NULL, 0, &err);
+            break;
+        case 5:
+            rc = nr_edit_set_guards(edit, 1, falling, 2, 20, 1, &err);
+            break;
         case 6:
             rc = nr_edit_push_l0(edit, run, &err);
             if (rc == NORI_OK) rc = nr_edit_push_l0(edit, run, &err);

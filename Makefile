@@ -1,0 +1,62 @@
+# make tour    the main job, on real input
+# make test    builds, C tests (plain, and with address and undefined sanitizers), pytest
+#
+# Both make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
+PYTHON ?= python3
+VENV := .venv
+JOBS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
+C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
+
+.PHONY: tour test build setup ctest ctest-sanitize ctest-thread pytest lint clean
+
+tour: build
+	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
+
+test: build
+	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
+	@$(MAKE) --silent --no-print-directory ctest
+	@$(MAKE) --silent --no-print-directory ctest-sanitize
+	@$(MAKE) --silent --no-print-directory pytest
+
+# The extension, compiled anew when a source changed. The second make sees what setup left.
+build: setup
+	@$(MAKE) --silent --no-print-directory $(VENV)/.built
+
+setup:
+	@PYTHON="$(PYTHON)" VENV="$(VENV)" tools/setup.sh
+
+$(VENV)/.built: $(SOURCES)
+	@echo "Building nori_lsm"
+	@$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/.test-tools:
+	@$(PIP) install pytest hypothesis
+	@touch $@
+
+$(VENV)/.lint-tools:
+	@$(PIP) install mypy ruff
+	@touch $@
+
+ctest:
+	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=plain
+ctest-sanitize:
+	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=sanitize
+ctest-thread:
+	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=thread
+
+# ARGS goes to pytest: make pytest ARGS="-k config"; ONLY to the C tests: make ctest ONLY=table/
+pytest:
+	@$(VENV)/bin/python -m pytest tests $(ARGS)
+
+lint: build
+	@$(MAKE) --silent --no-print-directory $(VENV)/.lint-tools
+	clang-format --dry-run --Werror $(C_FILES)
+	$(VENV)/bin/ruff check --select F,UP,B nori_lsm tests
+	$(VENV)/bin/mypy --strict --no-warn-unused-ignores nori_lsm
+
+clean:
+	rm -rf build dist *.egg-info nori_lsm/*.so $(VENV)/.built
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

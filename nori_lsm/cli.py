@@ -1,0 +1,125 @@
+"""The command line: nori-lsm, or python -m nori_lsm."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+
+import nori_lsm
+from nori_lsm._terminal import format_key
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except BrokenPipeError:
+        # Whoever read our output has gone; nothing more can be written, at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    except (nori_lsm.Error, OSError, ValueError) as error:
+        print(f"nori-lsm: {error}", file=sys.stderr)
+        return 1
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="nori-lsm", description="Look into, read and write nori_lsm databases.")
+    parser.add_argument("--version", action="version", version=nori_lsm.__version__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    tour = commands.add_parser("tour", help="the main job on real input, every claim counted")
+    tour.add_argument("--path", metavar="DIR", help="directory to use; default: a new temporary one")
+    tour.add_argument("--keep", action="store_true", help="stop rather than replace what an earlier tour left in DIR")
+    tour.set_defaults(run=run_tour)
+
+    stats = commands.add_parser("stats", help="counters, gauges and slots")
+    stats.add_argument("path")
+    stats.add_argument("--json", action="store_true", help="as JSON, slots included")
+    stats.set_defaults(run=run_stats)
+
+    get = commands.add_parser("get", help="print the value of a key; exit 1 if it is not there")
+    get.add_argument("path")
+    get.add_argument("key")
+    get.set_defaults(run=run_get)
+
+    put = commands.add_parser("put", help="write a value")
+    put.add_argument("path")
+    put.add_argument("key")
+    put.add_argument("value", help="- reads it from standard input")
+    put.add_argument("--ttl", type=float, metavar="SECONDS", help="let it expire")
+    put.set_defaults(run=run_put)
+
+    scan = commands.add_parser("scan", help="print keys and values in order, one a line, a tab between")
+    scan.add_argument("path")
+    scan.add_argument("--start", metavar="KEY", help="lower bound")
+    scan.add_argument("--stop", metavar="KEY", help="upper bound, not included")
+    scan.add_argument("--prefix", metavar="KEY")
+    scan.add_argument("--reverse", action="store_true")
+    scan.add_argument("--limit", type=int, metavar="N")
+    scan.add_argument("--keys", action="store_true", help="keys only")
+    scan.set_defaults(run=run_scan)
+    return parser
+
+
+def run_tour(options: argparse.Namespace) -> int:
+    from nori_lsm import tour
+
+    return tour.run(options.path, keep=options.keep)
+
+
+def run_stats(options: argparse.Namespace) -> int:
+    with nori_lsm.open(options.path, read_only=True) as db:
+        stats, slots = db.stats().to_dict(), db.slots().to_dict()
+    if options.json:
+        print(json.dumps({**stats, **slots}, indent=2, default=format_key))
+        return 0
+    latencies = stats.pop("latency_micros")
+    for name, value in stats.items():
+        print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")
+    for op, times in latencies.items():
+        print(f"{'latency_micros.' + op:<24} " + " ".join(f"{name}={value:g}" for name, value in times.items()))
+    for slot in slots["slots"]:
+        stop = "" if slot["stop"] is None else format_key(slot["stop"], 24)
+        print(
+            f"level {slot['level']} slot {slot['slot_id']:<6} [{format_key(slot['start'], 24)}, {stop}) "
+            f"runs={slot['runs']} files={slot['files']} bytes={slot['bytes']} entries={slot['entries']}"
+        )
+    return 0
+
+
+def run_get(options: argparse.Namespace) -> int:
+    with nori_lsm.open(options.path, read_only=True) as db:
+        value = db.get(os.fsencode(options.key))
+    if value is None:
+        return 1
+    sys.stdout.buffer.write(value + (b"\n" if sys.stdout.isatty() else b""))
+    sys.stdout.buffer.flush()
+    return 0
+
+
+def run_put(options: argparse.Namespace) -> int:
+    value = sys.stdin.buffer.read() if options.value == "-" else os.fsencode(options.value)
+    with nori_lsm.open(options.path) as db:
+        db.put(os.fsencode(options.key), value, sync=True, ttl=options.ttl)
+    return 0
+
+
+def run_scan(options: argparse.Namespace) -> int:
+    start, stop, prefix = (
+        None if text is None else os.fsencode(text) for text in (options.start, options.stop, options.prefix)
+    )
+    with (
+        nori_lsm.open(options.path, read_only=True) as db,
+        db.scan(start, stop, prefix=prefix, reverse=options.reverse, limit=options.limit) as entries,
+    ):
+        for key, value in entries:
+            print(format_key(key) if options.keys else f"{format_key(key)}\t{format_key(value)}")
+    sys.stdout.flush()
+    return 0

@@ -1,0 +1,241 @@
+/* Threads on a real file system: readers while flushes and compactions run, writers against each other, close in flight. */
+#include "fixture.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <unistd.h>
+
+#define KEYS 400
+#define ROUNDS 30
+#define READERS 3
+
+struct directory {
+    char path[64];
+};
+
+static void make_directory(struct directory *directory)
+{
+    snprintf(directory->path, sizeof directory->path, "/tmp/nori-threads-XXXXXX");
+    EXPECT(mkdtemp(directory->path) != NULL);
+}
+
+static void remove_directory(const struct directory *directory)
+{
+    char command[128];
+    snprintf(command, sizeof command, "rm -rf '%s'", directory->path);
+    EXPECT_EQ(system(command), 0);
+}
+
+/* Round r writes value r to every key in order, so a key's value is never below what was seen of it before, and a scan
+ * sees round r up to some key and round r - 1 behind it. */
+struct rounds {
+    struct nori_engine *engine;
+    _Atomic int done;    /* Rounds completed: every key is at least this. */
+    _Atomic bool is_over;
+    _Atomic int failures;
+    char message[256];
+};
+
+static void fail_round(struct rounds *rounds, const char *what, int expected, int got)
+{
+    if (atomic_fetch_add(&rounds->failures, 1) == 0)
+        snprintf(rounds->message, sizeof rounds->message, "%s: expected %d, got %d", what, expected, got);
+}
+
+static void check_gets(struct rounds *rounds, unsigned *random)
+{
+    char key[32];
+    struct text_value value;
+    struct nori_error error;
+    bool found;
+    int least = atomic_load(&rounds->done);
+    *random = *random * 1664525u + 1013904223u;
+    snprintf(key, sizeof key, "key%04u", (*random >> 8) % KEYS);
+    if (get_text(rounds->engine, NULL, key, &value, &found, &error) != NORI_OK) fail_round(rounds, error.text, 0, 0);
+    else if (!found && least > 0) fail_round(rounds, "get finds nothing", least, 0);
+    else if (found && atoi(value.text) < least) fail_round(rounds, "get is stale", least, atoi(value.text));
+}
+
+static void check_scan(struct rounds *rounds)
+{
+    struct nori_scan_params params = {.limit = UINT64_MAX};
+    struct nori_scan *scan = NULL;
+    const struct nori_entry *entries;
+    struct nori_error error;
+    size_t count = 1, total = 0;
+    int least = atomic_load(&rounds->done), previous = -1;
+    if (nori_scan_open(rounds->engine, &params, &scan, &error) != NORI_OK) {
+        fail_round(rounds, error.text, 0, 0);
+        return;
+    }
+    while (count > 0) {
+        if (nori_scan_next(scan, 64, SIZE_MAX, &entries, &count, &error) != NORI_OK) {
+            fail_round(rounds, error.text, 0, 0);
+            break;
+        }
+        for (size_t i = 0; i < count; i++) {
+            int value = atoi((const char *)entries[i].value.data);
+            if (value < least) fail_round(rounds, "scan is stale", least, value);
+            if (previous >= 0 && (value > previous || value < previous - 1)) fail_round(rounds, "scan mixes moments", previous, value);
+            previous = value;
+        }
+        total += count;
+    }
+    if (least > 0 && total != KEYS) fail_round(rounds, "scan loses keys", KEYS, (int)total);
+    nori_scan_destroy(scan);
+}
+
+static void *read_rounds(void *arg)
+{
+    struct rounds *rounds = arg;
+    unsigned random = (unsigned)(uintptr_t)&random;
+    while (!atomic_load(&rounds->is_over)) {
+        for (int i = 0; i < 50; i++) check_gets(rounds, &random);
+        check_scan(rounds);
+    }
+    return NULL;
+}
+
+static void write_rounds(struct rounds *rounds)
+{
+    char key[32], value[200];
+    struct nori_error error;
+    memset(value, '.', sizeof value);
+    value[sizeof value - 1] = 0;
+    for (int round = 1; round <= ROUNDS; round++) {
+        for (int i = 0; i < KEYS; i++) {
+            snprintf(key, sizeof key, "key%04d", i);
+            int size = snprintf(value, sizeof value, "%d", round);
+            value[size] = ' ';
+            if (put_text(rounds->engine, key, value, &error) != NORI_OK) fail_round(rounds, error.text, 0, 0);
+        }
+        atomic_store(&rounds->done, round);
+        if (round % 10 == 0 && nori_compact(rounds->engine, NULL, NULL, NULL, NULL, &error) != NORI_OK)
+            fail_round(rounds, error.text, 0, 0);
+    }
+}
+
+TEST(readers_are_right_while_tables_are_flushed_and_merged)
+{
+    struct directory directory;
+    struct rounds rounds = {0};
+    struct nori_error error;
+    pthread_t readers[READERS];
+    make_directory(&directory);
+    EXPECT_OK(open_small(NULL, directory.path, &rounds.engine, &error), &error);
+    for (int i = 0; i < READERS; i++) EXPECT_EQ(pthread_create(&readers[i], NULL, read_rounds, &rounds), 0);
+    write_rounds(&rounds);
+    atomic_store(&rounds.is_over, true);
+    for (int i = 0; i < READERS; i++) pthread_join(readers[i], NULL);
+    if (atomic_load(&rounds.failures)) FAIL("%d failures, first: %s", atomic_load(&rounds.failures), rounds.message);
+    expect_sound(rounds.engine);
+    EXPECT_OK(nori_close(rounds.engine, &error), &error);
+    nori_destroy(rounds.engine);
+    remove_directory(&directory);
+}
+
+struct popping {
+    struct nori_engine *engine;
+    _Atomic int *won;
+};
+
+static bool keep_nothing(void *arg, nori_slice value)
+{
+    (void)arg;
+    (void)value;
+    return true;
+}
+
+static void *pop_all(void *arg)
+{
+    struct popping *popping = arg;
+    struct nori_error error;
+    char key[32];
+    for (int i = 0; i < 1000; i++) {
+        bool found = false;
+        snprintf(key, sizeof key, "pop%04d", i);
+        if (nori_pop(popping->engine, nr_slice_text(key), NULL, keep_nothing, NULL, &found, &error) == NORI_OK && found)
+            atomic_fetch_add(&popping->won[i], 1);
+    }
+    return NULL;
+}
+
+TEST(of_eight_threads_popping_a_thousand_keys_one_wins_each)
+{
+    struct directory directory;
+    struct nori_engine *engine;
+    struct nori_error error;
+    static _Atomic int won[1000];
+    pthread_t threads[8];
+    char key[32];
+    make_directory(&directory);
+    EXPECT_OK(open_small(NULL, directory.path, &engine, &error), &error);
+    for (int i = 0; i < 1000; i++) {
+        atomic_store(&won[i], 0);
+        snprintf(key, sizeof key, "pop%04d", i);
+        EXPECT_OK(put_text(engine, key, "x", &error), &error);
+    }
+    struct popping popping = {engine, won};
+    for (int i = 0; i < 8; i++) EXPECT_EQ(pthread_create(&threads[i], NULL, pop_all, &popping), 0);
+    for (int i = 0; i < 8; i++) pthread_join(threads[i], NULL);
+    for (int i = 0; i < 1000; i++) EXPECT_EQ(atomic_load(&won[i]), 1);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    remove_directory(&directory);
+}
+
+struct closing {
+    struct nori_engine *engine;
+    int number;
+    int written;
+};
+
+static void *write_until_closed(void *arg)
+{
+    struct closing *closing = arg;
+    struct nori_error error;
+    char key[48];
+    struct nori_write_options options = {.sync = closing->number % 2, .ttl_secs = -1};
+    for (;;) {
+        snprintf(key, sizeof key, "w%d-%06d", closing->number, closing->written);
+        nori_status rc = nori_put(closing->engine, nr_slice_text(key), nr_slice_text(key), &options, &error);
+        if (rc != NORI_OK) return rc == NORI_CLOSED ? NULL : arg;
+        closing->written++;
+    }
+}
+
+TEST(close_waits_for_writes_in_flight_and_loses_none)
+{
+    struct directory directory;
+    struct nori_engine *engine;
+    struct nori_error error;
+    pthread_t threads[4];
+    struct closing closing[4];
+    char key[48];
+    make_directory(&directory);
+    for (int round = 0; round < 5; round++) {
+        EXPECT_OK(open_small(NULL, directory.path, &engine, &error), &error);
+        for (int i = 0; i < 4; i++) {
+            closing[i] = (struct closing){engine, i + round * 4, 0};
+            EXPECT_EQ(pthread_create(&threads[i], NULL, write_until_closed, &closing[i]), 0);
+        }
+        usleep(30000);
+        nori_status closed = nori_close(engine, &error);
+        for (int i = 0; i < 4; i++) {
+            void *wrong;
+            pthread_join(threads[i], &wrong);
+            EXPECT(wrong == NULL);
+        }
+        EXPECT_OK(closed, &error);
+        nori_destroy(engine);
+        EXPECT_OK(open_small(NULL, directory.path, &engine, &error), &error);
+        for (int i = 0; i < 4; i++)
+            for (int j = 0; j < closing[i].written; j++) {
+                snprintf(key, sizeof key, "w%d-%06d", closing[i].number, j);
+                EXPECT_VALUE(engine, NULL, key, key);
+            }
+        EXPECT_OK(nori_close(engine, &error), &error);
+        nori_destroy(engine);
+    }
+    remove_directory(&directory);
+}
