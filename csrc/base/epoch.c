@@ -89,18 +89,30 @@ static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
     return taken;
 }
 
+static void add_retired_locked(struct nr_epoch *epoch, struct nr_epoch_link *link)
+{
+    link->waiting = ALL_STRIPES;
+    link->next = epoch->retired;
+    epoch->retired = link;
+    atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
+}
+
 void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link)
 {
     struct nr_epoch_link *unreachable;
 
-    link->waiting = ALL_STRIPES;
     nr_mutex_lock(&epoch->lock);
-    link->next = epoch->retired;
-    epoch->retired = link;
-    atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
+    add_retired_locked(epoch, link);
     unreachable = take_unreachable_locked(epoch);
     nr_mutex_unlock(&epoch->lock);
     release_all(unreachable);
+}
+
+void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link)
+{
+    nr_mutex_lock(&epoch->lock);
+    add_retired_locked(epoch, link);
+    nr_mutex_unlock(&epoch->lock);
 }
 
 void nr_epoch_collect(struct nr_epoch *epoch)

@@ -55,6 +55,8 @@ static inline void nr_epoch_leave(struct nr_epoch *epoch, unsigned stripe)
 /* The object was unlinked before (with a sequentially consistent store or exchange). Calls link->release when no reader
  * can have it any more: now, or in a later retire or collect. Never waits for readers; may wait for the epoch's lock. */
 void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link);
+/* The same, but nothing is released before the next collect: for callers that others wait for. */
+void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link);
 /* Releases what can be released. */
 void nr_epoch_collect(struct nr_epoch *epoch);
 

@@ -10,6 +10,7 @@
 #include "base/status.h"
 
 enum nr_lock_rank {
+    NR_RANK_INLINE = 5,     /* engine: background work inside calls, on an environment without threads */
     NR_RANK_ENGINE = 10,    /* engine.lock: state of jobs, versions to install, workers */
     NR_RANK_COMMIT = 20,    /* engine.commit_lock: the one writer */
     NR_RANK_WAL_SYNC = 30,  /* wal: who syncs, how far */

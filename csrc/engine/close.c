@@ -88,6 +88,8 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
 static void release(struct nori_engine *engine, bool remove_log)
 {
     nr_scans_release(engine);
+    /* A scan that is being destroyed in another thread holds tables until then. */
+    while (is_anyone_inside(engine)) nr_env_sleep_us(engine->env, POLL_US / 10);
     if (engine->tables && engine->manifest) nr_obsolete_unlink(engine);
     atomic_store(&engine->is_releasing, true);
     if (atomic_load(&engine->view)) nr_view_end(engine);
@@ -166,6 +168,7 @@ void nori_destroy(struct nori_engine *engine)
         }
     }
     nr_epoch_destroy(&engine->epoch);
+    nr_mutex_destroy(&engine->inline_lock);
     nr_mutex_destroy(&engine->lock);
     nr_mutex_destroy(&engine->commit_lock);
     nr_mutex_destroy(&engine->view_lock);

@@ -13,6 +13,14 @@ static bool wants_sync(const struct nori_engine *engine, const struct nori_write
     return engine->options.wal.durability == NORI_DURABILITY_SYNC;
 }
 
+void nr_engine_activate(struct nori_engine *engine)
+{
+    unsigned stripe = nr_epoch_enter(&engine->epoch);
+    engine->active = nr_view_peek(engine)->layers[0].memtable;
+    engine->active_empty_bytes = nr_memtable_bytes(engine->active);
+    nr_epoch_leave(&engine->epoch, stripe);
+}
+
 /* Under commit_lock. */
 static nori_status rotate_locked(struct nori_engine *engine, struct nori_error *err)
 {
@@ -22,9 +30,7 @@ static nori_status rotate_locked(struct nori_engine *engine, struct nori_error *
     if (layer_count + 1 >= NR_MAX_LAYERS) return NR_FAIL(err, NORI_AGAIN, "%zu memtables wait for their flush", layer_count);
     nori_status rc = nr_view_push(engine, nr_wal_end(engine->wal, NULL).segment, err);
     if (rc != NORI_OK) return rc;
-    stripe = nr_epoch_enter(&engine->epoch);
-    engine->active = nr_view_peek(engine)->layers[0].memtable;
-    nr_epoch_leave(&engine->epoch, stripe);
+    nr_engine_activate(engine);
     atomic_store(&engine->oldest_write_us, 0);
     return NORI_OK;
 }
@@ -63,9 +69,10 @@ static bool is_touched(struct nori_engine *engine, const struct nr_condition *co
         if (nr_memtable_last_sequence(memtable) <= condition->since) continue; /* An empty one says 0. */
         touched = nr_memtable_touched(memtable, condition->first, condition->last, condition->since);
     }
-    nr_epoch_leave(&engine->epoch, stripe);
     /* What was flushed meanwhile cannot be seen here any more: the caller reads again. */
-    return touched || atomic_load(&engine->flushed_sequence) > condition->since;
+    touched = touched || view->flushed_sequence > condition->since;
+    nr_epoch_leave(&engine->epoch, stripe);
+    return touched;
 }
 
 /* Under commit_lock: the single operation as a payload in engine->scratch. */
@@ -143,7 +150,7 @@ static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *c
     nori_status rc = NORI_OK;
     if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire))) return nr_fail_poisoned(engine, err);
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
-    bool is_full = nr_memtable_bytes(engine->active) >= trigger || payload_bytes >= trigger;
+    bool is_full = nr_engine_is_full(engine) || payload_bytes >= trigger;
     if (NR_UNLIKELY(is_full && !nr_memtable_is_empty(engine->active))) {
         rc = rotate_locked(engine, err);
         if (rc != NORI_OK) return rc;

@@ -2,7 +2,7 @@
  * Each round that fails is another writer's success. */
 #include "engine/engine.h"
 
-/* The newest value of the key, copied, and the sequence it was read at. Inside a call. */
+/* The newest value of the key, copied, and a sequence above which nothing was seen of it for certain. Inside a call. */
 static nori_status read_copy(struct nori_engine *engine, nori_slice key, bool no_wait, struct nr_buffer *value,
                              bool *found_out, uint64_t *sequence_out, struct nori_error *err)
 {
@@ -12,9 +12,10 @@ static nori_status read_copy(struct nori_engine *engine, nori_slice key, bool no
     nori_status rc = NORI_OK;
     *found_out = false;
     unsigned stripe = nr_epoch_enter(&engine->epoch);
+    /* Before the view: what was written between the two loads may be missing in it, and must count as newer. */
+    *sequence_out = atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst);
     struct nr_view *view = nr_view_peek(engine);
     lookup.sequence = atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst);
-    *sequence_out = lookup.sequence;
     NR_CHECK(nr_view_search(engine, view, &lookup, &read, err));
     if (nr_lookup_value(&lookup, nr_engine_now_ms(engine), &found)) {
         *found_out = true;
@@ -97,17 +98,17 @@ out:
     return rc;
 }
 
-/* The last visible entry, copied, and the sequence it was read at. */
+/* The last visible entry, copied, and a sequence like read_copy's. */
 static nori_status read_last(struct nori_engine *engine, struct nr_buffer *key, struct nr_buffer *value,
                              bool *found_out, uint64_t *sequence_out, struct nori_error *err)
 {
+    *sequence_out = atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst); /* As in read_copy. */
     struct nr_view *view = nr_view_acquire(engine);
     struct nr_read read = {.is_scan = true};
     struct nr_iter *iter = NULL;
     struct nr_moment moment = {atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
                                nr_engine_now_ms(engine)};
     nori_status rc = NORI_OK;
-    *sequence_out = moment.sequence;
     *found_out = false;
     NR_CHECK(nr_view_iter_create(engine, view, moment, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, err));
     NR_CHECK(nr_iter_seek_last(iter, err));

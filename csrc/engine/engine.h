@@ -34,6 +34,7 @@ struct nr_view {
     _Atomic uint32_t refs;
     uint64_t number;            /* Rises with each view. */
     struct nr_version *version; /* Refs. */
+    uint64_t flushed_sequence;  /* What lies above it is in the layers. */
     size_t layer_count;         /* >= 1 */
     struct nr_layer layers[];   /* Newest first; [0] is written to. */
 };
@@ -107,6 +108,7 @@ struct nori_engine {
     struct nr_mutex commit_lock;
     struct nr_wal *wal;
     struct nr_memtable *active NR_GUARDED; /* Borrowed from the view, whose layers[0] it is. */
+    size_t active_empty_bytes NR_GUARDED;  /* What it took before the first write. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_buffer scratch NR_GUARDED;
     _Atomic uint64_t oldest_write_us;    /* Of the memtable written to; 0: it is empty. */
@@ -124,9 +126,7 @@ struct nori_engine {
     _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
 
     /* Life. */
-    _Atomic int state; /* #define NR_MAX_UNSPLITTABLE 256
-
-enum nr_engine_state. Sequentially consistent. */
+    _Atomic int state; /* enum nr_engine_state. Sequentially consistent. */
     struct nr_mutex close_lock;
     struct nr_cond close_cond;
     bool is_closer_active NR_GUARDED; /* By close_lock. */
@@ -151,7 +151,7 @@ enum nr_engine_state. Sequentially consistent. */
     uint64_t flush_retry_us NR_GUARDED;      /* Not before this time; 0: at once. */
     uint64_t compaction_retry_us NR_GUARDED;
     uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;    /* Slots that have no key to be cut at. */
-    size_t unsplittable_count NR_GUARDED;
+    size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
     struct nr_counters counters NR_GUARDED;  /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
@@ -163,7 +163,7 @@ enum nr_engine_state. Sequentially consistent. */
     _Atomic bool is_maintenance_kicked;
     struct nr_mutex maintenance_lock;
     struct nr_cond maintenance_cond;
-    bool is_inside_work;                     /* Inline: work does not start work. */
+    struct nr_mutex inline_lock;             /* Without threads: one caller works at a time. */
     _Atomic bool is_releasing;               /* Files are let go, not unlinked: the engine ends. */
     uint64_t work_round NR_GUARDED;          /* By lock: rises with each kick. */
     uint64_t last_sync_us, last_collect_us;  /* Of the maintenance round only. */
@@ -229,7 +229,7 @@ NORI_WARN_UNUSED nori_status nr_view_push(struct nori_engine *engine, uint64_t l
 NORI_WARN_UNUSED nori_status nr_view_prepare(struct nr_view **spare_out, struct nori_error *err);
 /* In the manifest turn: a new version (refed), without the oldest 'flushed_layers' memtables. Uses up 'spare'. */
 void nr_view_install(struct nori_engine *engine, struct nr_view *spare, struct nr_version *version,
-                     size_t flushed_layers);
+                     uint64_t flushed_sequence, size_t flushed_layers);
 /* Drops the last view. No call is inside. */
 void nr_view_end(struct nori_engine *engine);
 size_t nr_view_memtable_bytes(const struct nr_view *view);
@@ -299,6 +299,13 @@ struct nr_commit {
     struct nr_position position; /* Out: the end in the log. */
 };
 
+/* The view's newest memtable becomes the one written to. Under commit_lock (or before there are writers). */
+void nr_engine_activate(struct nori_engine *engine);
+/* Whether it holds as much as it is to. */
+static inline bool nr_engine_is_full(const struct nori_engine *engine)
+{
+    return nr_memtable_bytes(engine->active) - engine->active_empty_bytes >= engine->options.memtable.flush_trigger_bytes;
+}
 /* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
 NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
                                            const struct nori_write_options *options, struct nori_error *err);

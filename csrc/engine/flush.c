@@ -79,6 +79,7 @@ static void end_flush(struct nori_engine *engine, nori_status status, const stru
     engine->is_flushing = false;
     engine->flush_attempts++;
     engine->flush_status = status;
+    engine->unsplittable_count = engine->unsplittable_next = 0; /* New data may bring keys to cut at. */
     if (status != NORI_OK) engine->flush_error = *error;
     engine->flush_retry_us = status == NORI_OK ? 0 : nr_env_monotonic_us(engine->env) + RETRY_US;
     if (atomic_load(&engine->flushed_sequence) >= engine->recovered_sequence)

@@ -93,7 +93,7 @@ nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t 
     const struct nr_counters *edited = nr_edit_counters(edit);
     engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
     engine->counters.log_number = NR_MAX(engine->counters.log_number, edited->log_number);
-    nr_view_install(engine, spare, next, flushed_layers);
+    nr_view_install(engine, spare, next, engine->counters.flushed_sequence, flushed_layers);
     spare = NULL;
     atomic_store(&engine->flushed_sequence, engine->counters.flushed_sequence);
 out:

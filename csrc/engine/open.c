@@ -32,6 +32,7 @@ static nori_status admit_bytes(void *arg, uint64_t bytes, struct nori_error *err
 
 static void init_locks(struct nori_engine *engine)
 {
+    nr_mutex_init(&engine->inline_lock, NR_RANK_INLINE);
     nr_mutex_init(&engine->lock, NR_RANK_ENGINE);
     nr_mutex_init(&engine->commit_lock, NR_RANK_COMMIT);
     nr_mutex_init(&engine->view_lock, NR_RANK_VIEW);

@@ -49,7 +49,8 @@ static nori_status parse_kept(struct nori_options *options, nori_slice text, str
         char *value = strchr(line, '=');
         if (!value) rc = nr_fail_corrupt(err, "", -1, "options", "the kept options have a line without '='");
         else *value++ = 0;
-        if (rc == NORI_OK) rc = nori_options_set(options, line, value, err);
+        /* A name that this build does not know is a later release's; this one does without. */
+        if (rc == NORI_OK && nori_options_set(options, line, value, NULL) != NORI_OK) continue;
     }
     nr_free(copy);
     return rc;
@@ -113,11 +114,10 @@ static nori_status replay_record(void *arg, const struct nr_record *record, stru
         return nr_fail_corrupt(err, engine->path, (int64_t)position.offset, "log",
                                "log segment %" PRIu64 ": sequence %" PRIu64 " follows %" PRIu64, position.segment,
                                record->sequence, engine->last_sequence);
-    bool is_full = nr_memtable_bytes(engine->active) >= engine->options.memtable.flush_trigger_bytes;
-    if (is_full && !nr_memtable_is_empty(engine->active) && !engine->is_read_only) {
+    if (nr_engine_is_full(engine) && !nr_memtable_is_empty(engine->active) && !engine->is_read_only) {
         nori_status rc = nr_view_push(engine, position.segment, err);
         if (rc != NORI_OK) return rc;
-        engine->active = nr_view_peek(engine)->layers[0].memtable;
+        nr_engine_activate(engine);
         bool done = nr_view_peek(engine)->layer_count > NR_STALL_LAYERS;
         if (done) rc = nr_flush_once(engine, &done, err);
         if (rc != NORI_OK) return rc;
@@ -159,7 +159,7 @@ nori_status nr_database_create(struct nori_engine *engine, const struct nori_ope
     NR_CHECK(nr_version_create((size_t)engine->options.max_levels, &version, err));
     NR_CHECK(nr_manifest_renew(engine, version, err));
     NR_CHECK(nr_view_begin(engine, version, 1, err));
-    engine->active = nr_view_peek(engine)->layers[0].memtable;
+    nr_engine_activate(engine);
     NR_CHECK(begin_log(engine, 1, (struct nr_position){0, 0}, err));
 out:
     nr_version_unref(version);
@@ -278,7 +278,7 @@ static nori_status replay(struct nori_engine *engine, const struct nr_wal_log *l
     if (engine->is_read_only || nr_memtable_is_empty(engine->active)) return NORI_OK;
     atomic_store(&engine->is_recovery_pending, true);
     rc = nr_view_push(engine, next_log_segment, err);
-    engine->active = nr_view_peek(engine)->layers[0].memtable;
+    nr_engine_activate(engine);
     return rc;
 }
 
@@ -290,6 +290,8 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
     nori_status rc = NORI_OK;
     engine->options_text.size = 0;
     NR_CHECK(nr_manifest_recover(engine->dir, 2, nr_file_unreferenced, engine, &state, err));
+    if (!engine->is_read_only && (state.write_features & ~NR_WRITE_FEATURES_KNOWN))
+        NR_CHECK(NR_FAIL(err, NORI_FORMAT, "%s was written by a newer version; it can be read only", engine->path));
     NR_CHECK(resolve_options(engine, params, nr_buffer_slice(&state.options), err));
     NR_CHECK(adopt_state(engine, &state, err));
     NR_CHECK(deepen(engine, &state.version, err));
@@ -305,7 +307,7 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
         remove_strays(engine, state.version);
     }
     NR_CHECK(nr_view_begin(engine, state.version, engine->counters.log_number, err));
-    engine->active = nr_view_peek(engine)->layers[0].memtable;
+    nr_engine_activate(engine);
     NR_CHECK(replay(engine, &log, next_segment, err));
     if (engine->is_read_only) goto out;
     NR_CHECK(begin_log(engine, next_segment, previous, err));

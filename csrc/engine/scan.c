@@ -18,6 +18,7 @@ struct nori_scan {
     struct nori_scan *previous, *next; /* By engine->pin_lock. */
     struct nr_pin pin;                 /* Registered, unless a snapshot's moment is used. */
     bool is_pinned;
+    bool is_held NR_GUARDED; /* By engine->pin_lock: close() is giving back what it held. */
     bool is_reverse;
     struct nr_moment moment;
     struct nr_buffer start, end_key;
@@ -81,15 +82,14 @@ static void link_scan(struct nori_scan *scan)
     nr_mutex_unlock(&engine->pin_lock);
 }
 
-static void unlink_scan(struct nori_scan *scan)
+/* Under pin_lock. */
+static void unlink_locked(struct nori_scan *scan)
 {
     struct nori_engine *engine = scan->engine;
-    nr_mutex_lock(&engine->pin_lock);
     if (scan->previous) scan->previous->next = scan->next;
     else if (engine->scans == scan) engine->scans = scan->next;
     if (scan->next) scan->next->previous = scan->previous;
     scan->previous = scan->next = NULL;
-    nr_mutex_unlock(&engine->pin_lock);
 }
 
 nori_status nori_scan_open(struct nori_engine *engine, const struct nori_scan_params *params,
@@ -307,29 +307,67 @@ out:
     return rc;
 }
 
+/* What a scan holds of the engine, taken out of it so that only one thread gives it back. */
+struct holdings {
+    struct nr_iter *iter;
+    struct nr_view *view;
+};
+
+/* Under pin_lock. */
+static struct holdings take_holdings(struct nori_scan *scan)
+{
+    struct holdings holdings = {scan->iter, scan->view};
+    scan->iter = NULL;
+    scan->view = NULL;
+    scan->is_positioned = false;
+    return holdings;
+}
+
+static void give_back(struct holdings holdings)
+{
+    nr_iter_destroy(holdings.iter);
+    nr_view_release(holdings.view);
+}
+
 void nr_scans_release(struct nori_engine *engine)
 {
     nr_mutex_lock(&engine->pin_lock);
-    struct nori_scan *scan = engine->scans;
-    engine->scans = NULL;
-    nr_mutex_unlock(&engine->pin_lock);
-    while (scan) {
-        struct nori_scan *next = scan->next;
-        scan->previous = scan->next = NULL;
-        release(scan);
-        scan = next;
+    while (engine->scans) {
+        struct nori_scan *scan = engine->scans;
+        struct holdings holdings = take_holdings(scan);
+        unlink_locked(scan);
+        scan->is_held = true; /* Its iterator still counts into scan->read. */
+        nr_mutex_unlock(&engine->pin_lock);
+        give_back(holdings);
+        nr_mutex_lock(&engine->pin_lock);
+        scan->is_held = false;
     }
+    nr_mutex_unlock(&engine->pin_lock);
 }
 
 void nori_scan_destroy(struct nori_scan *scan)
 {
     if (!scan) return;
-    if (scan->engine->fork_generation != nr_fork_generation()) return; /* The parent's; its locks may be taken. */
+    struct nori_engine *engine = scan->engine;
+    if (engine->fork_generation != nr_fork_generation()) return; /* The parent's; its locks may be taken. */
+    /* Inside whatever the engine's state is: close() waits until nothing of its own is held here. */
+    unsigned stripe = nr_epoch_stripe_of_thread();
+    atomic_fetch_add_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
     if (scan->is_pinned) {
-        unlink_scan(scan);
-        nr_pin_remove(scan->engine, &scan->pin);
+        nr_mutex_lock(&engine->pin_lock);
+        while (scan->is_held) {
+            nr_mutex_unlock(&engine->pin_lock);
+            nr_env_sleep_us(engine->env, 50);
+            nr_mutex_lock(&engine->pin_lock);
+        }
+        struct holdings holdings = take_holdings(scan);
+        unlink_locked(scan);
+        nr_mutex_unlock(&engine->pin_lock);
+        give_back(holdings);
+        nr_pin_remove(engine, &scan->pin);
     }
-    release(scan);
+    nr_read_clear(&scan->read);
+    nr_call_leave(engine, stripe);
     nr_buffer_clear(&scan->start);
     nr_buffer_clear(&scan->end_key);
     nr_buffer_clear(&scan->place_key);

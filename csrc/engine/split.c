@@ -115,8 +115,7 @@ static nori_status edit_level(struct nori_engine *engine, struct nr_edit *edit, 
 static void note_unsplittable(struct nori_engine *engine, uint64_t slot_id)
 {
     nr_mutex_lock(&engine->lock);
-    size_t at = engine->unsplittable_count % NR_ARRAY_LEN(engine->unsplittable);
-    engine->unsplittable[at] = slot_id;
+    engine->unsplittable[engine->unsplittable_next++ % NR_ARRAY_LEN(engine->unsplittable)] = slot_id;
     if (engine->unsplittable_count < NR_ARRAY_LEN(engine->unsplittable)) engine->unsplittable_count++;
     nr_mutex_unlock(&engine->lock);
 }

@@ -73,6 +73,7 @@ nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version
         return rc;
     }
     view->version = nr_version_ref(version);
+    view->flushed_sequence = atomic_load(&engine->flushed_sequence);
     view->layers[0] = (struct nr_layer){memtable, log_segment};
     view->layer_count = 1;
     nr_mutex_lock(&engine->view_lock);
@@ -95,11 +96,14 @@ nori_status nr_view_push(struct nori_engine *engine, uint64_t log_segment, struc
     former = atomic_load(&engine->view);
     NR_ASSERT(former->layer_count < NR_MAX_LAYERS);
     view->version = nr_version_ref(former->version);
+    view->flushed_sequence = former->flushed_sequence;
     view->layers[0] = (struct nr_layer){memtable, log_segment};
     copy_layers(view, 1, former, former->layer_count);
     exchange(engine, view);
     nr_mutex_unlock(&engine->view_lock);
-    retire(engine, former);
+    /* Writers wait for this one: whole memtables are freed by somebody else. */
+    former->link.release = release_retired;
+    nr_epoch_defer(&engine->epoch, &former->link);
     return NORI_OK;
 }
 
@@ -110,12 +114,13 @@ nori_status nr_view_prepare(struct nr_view **spare_out, struct nori_error *err)
 }
 
 void nr_view_install(struct nori_engine *engine, struct nr_view *spare, struct nr_version *version,
-                     size_t flushed_layers)
+                     uint64_t flushed_sequence, size_t flushed_layers)
 {
     nr_mutex_lock(&engine->view_lock);
     struct nr_view *former = atomic_load(&engine->view);
     NR_ASSERT(flushed_layers < former->layer_count);
     spare->version = nr_version_ref(version);
+    spare->flushed_sequence = flushed_sequence;
     copy_layers(spare, 0, former, former->layer_count - flushed_layers);
     exchange(engine, spare);
     nr_mutex_unlock(&engine->view_lock);

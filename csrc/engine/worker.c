@@ -239,10 +239,13 @@ static bool run_round(struct nori_engine *engine)
 
 void nr_workers_run_inline(struct nori_engine *engine)
 {
-    if (!engine->env->inline_background || engine->is_inside_work || !engine->wal) return;
-    engine->is_inside_work = true;
+    static _Thread_local bool is_inside_work; /* Work does not start work. */
+    if (!engine->env->inline_background || is_inside_work || !engine->wal) return;
+    nr_mutex_lock(&engine->inline_lock);
+    is_inside_work = true;
     for (int i = 0; i < MAX_INLINE_ROUNDS && run_round(engine); i++) continue;
-    engine->is_inside_work = false;
+    is_inside_work = false;
+    nr_mutex_unlock(&engine->inline_lock);
 }
 
 nori_status nr_workers_wait_turn(struct nori_engine *engine, uint64_t timeout_us, struct nori_error *err)

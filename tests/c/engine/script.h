@@ -8,7 +8,7 @@
 #include "fixture.h"
 
 #define SCRIPT_KEYS 24
-#define SCRIPT_STEPS 110
+#define SCRIPT_STEPS 230
 #define SCRIPT_VALUE_BYTES 700
 
 /* For each key the number of the write that its value comes from; 0: absent. */

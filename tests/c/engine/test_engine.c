@@ -293,3 +293,38 @@ TEST(options_are_kept_and_overrides_win)
     nori_destroy(engine);
     nori_simdisk_destroy(env);
 }
+
+TEST(a_deleted_range_stays_deleted_in_scans_however_its_tables_are_cut)
+{
+    struct nori_env *env = make_disk(10);
+    struct nori_engine *engine;
+    struct nori_error error;
+    struct nori_scan *scan;
+    const struct nori_entry *entries;
+    char key[32];
+    size_t count;
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    for (int i = 0; i < 6000; i++) {
+        int chosen = i * 7919 % 6000;
+        snprintf(key, sizeof key, "%c%05d", 'a' + chosen % 26, chosen);
+        EXPECT_OK(put_text(engine, key, "a value of some length, so that tables fill", &error), &error);
+    }
+    nori_slice start = nr_slice_text("q"), stop = nr_slice_text("r");
+    EXPECT_OK(nori_delete_range(engine, &start, &stop, NULL, &error), &error);
+    for (int i = 0; i < 1500; i++) {
+        snprintf(key, sizeof key, "%c%05d", 'a' + i % 26 == 'q' ? 'r' : 'a' + i % 26, i);
+        EXPECT_OK(put_text(engine, key, "newer", &error), &error);
+    }
+    for (int round = 0; round < 2; round++) {
+        struct nori_scan_params params = {.start = &start, .stop = &stop, .limit = UINT64_MAX};
+        EXPECT_OK(nori_scan_open(engine, &params, &scan, &error), &error);
+        EXPECT_OK(nori_scan_next(scan, 10, SIZE_MAX, &entries, &count, &error), &error);
+        EXPECT_EQ(count, 0);
+        nori_scan_destroy(scan);
+        EXPECT_OK(nori_compact(engine, NULL, NULL, NULL, NULL, &error), &error);
+    }
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}

@@ -239,3 +239,48 @@ TEST(close_waits_for_writes_in_flight_and_loses_none)
     }
     remove_directory(&directory);
 }
+
+struct destroying {
+    struct nori_scan *scans[200];
+    _Atomic bool may_go;
+};
+
+static void *destroy_scans(void *arg)
+{
+    struct destroying *destroying = arg;
+    while (!atomic_load(&destroying->may_go)) continue;
+    for (int i = 0; i < 200; i++) nori_scan_destroy(destroying->scans[i]);
+    return NULL;
+}
+
+TEST(scans_may_be_destroyed_while_the_engine_closes)
+{
+    struct directory directory;
+    struct nori_engine *engine;
+    struct nori_error error;
+    struct nori_scan_params params = {.limit = UINT64_MAX};
+    const struct nori_entry *entries;
+    size_t count;
+    char key[32];
+    make_directory(&directory);
+    for (int round = 0; round < 10; round++) {
+        struct destroying destroying = {0};
+        pthread_t thread;
+        EXPECT_OK(open_small(NULL, directory.path, &engine, &error), &error);
+        for (int i = 0; i < 300; i++) {
+            snprintf(key, sizeof key, "key%04d", i);
+            EXPECT_OK(put_text(engine, key, "some value that takes a little room in its memtable", &error), &error);
+        }
+        for (int i = 0; i < 200; i++) {
+            EXPECT_OK(nori_scan_open(engine, &params, &destroying.scans[i], &error), &error);
+            EXPECT_OK(nori_scan_next(destroying.scans[i], 3, SIZE_MAX, &entries, &count, &error), &error);
+        }
+        EXPECT_EQ(pthread_create(&thread, NULL, destroy_scans, &destroying), 0);
+        atomic_store(&destroying.may_go, true);
+        nori_status closed = nori_close(engine, &error);
+        pthread_join(thread, NULL);
+        EXPECT_OK(closed, &error);
+        nori_destroy(engine);
+    }
+    remove_directory(&directory);
+}
