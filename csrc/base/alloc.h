@@ -11,10 +11,11 @@ void *nr_alloc(size_t bytes);
 void *nr_calloc(size_t count, size_t bytes); /* Checks the product. */
 void *nr_realloc(void *memory, size_t bytes);
 void *nr_alloc_aligned(size_t alignment, size_t bytes); /* A power of two; nr_free releases it. */
-void nr_free(void *memory);                              /* NULL is fine. */
+void nr_free(void *memory);                             /* NULL is fine. */
 char *nr_strdup(const char *text);
 
-/* The same, for memory that stands for a disk's blocks (the simulated disk): a test's failing allocation passes it by. */
+/* The same, for memory that stands for a disk's blocks (the simulated disk): a test's failing allocation passes it by.
+ */
 void *nr_calloc_spared(size_t count, size_t bytes);
 void *nr_realloc_spared(void *memory, size_t bytes);
 

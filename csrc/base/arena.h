@@ -15,8 +15,8 @@ struct nr_arena {
     struct nr_arena_chunk *chunks; /* Owned; newest first. */
     uint8_t *next;                 /* Free bytes of the newest chunk. */
     uint8_t *end;
-    size_t chunk_bytes;            /* Usual size of a chunk. */
-    _Atomic size_t total_bytes;    /* Of all chunks. Relaxed. */
+    size_t chunk_bytes;         /* Usual size of a chunk. */
+    _Atomic size_t total_bytes; /* Of all chunks. Relaxed. */
 };
 
 void nr_arena_init(struct nr_arena *arena, size_t chunk_bytes);

@@ -14,6 +14,6 @@ static inline uint64_t nr_checksum_seed(uint64_t database_id, uint64_t number, u
 
 uint64_t nr_checksum(uint64_t seed, nori_slice bytes);
 uint64_t nr_checksum2(uint64_t seed, nori_slice first, nori_slice second); /* Of both, as if joined. */
-uint64_t nr_hash_key(nori_slice key);                                       /* For filters; part of the format. */
+uint64_t nr_hash_key(nori_slice key);                                      /* For filters; part of the format. */
 
 #endif

@@ -1,9 +1,9 @@
 /* Epochs: reading shared structures without a reference count on them.
  *
- * A reader enters, loads a shared pointer, uses what it points to, and leaves. A writer first unlinks the object (so that
- * nobody who enters from then on can find it), then retires it: it is freed once every stripe has been seen without a
- * reader at some moment after that. Readers count themselves in a stripe of their own cache line, chosen by thread, so
- * readers of different threads share nothing. Entering is one atomic add; sections nest.
+ * A reader enters, loads a shared pointer, uses what it points to, and leaves. A writer first unlinks the object (so
+ * that nobody who enters from then on can find it), then retires it: it is freed once every stripe has been seen
+ * without a reader at some moment after that. Readers count themselves in a stripe of their own cache line, chosen by
+ * thread, so readers of different threads share nothing. Entering is one atomic add; sections nest.
  *
  * A section may last as long as one disk read. What must live longer takes a reference while inside. */
 #ifndef NR_BASE_EPOCH_H
@@ -23,8 +23,9 @@ struct nr_epoch_stripe {
 /* What an object embeds to be retired; so retiring never allocates and never fails. */
 struct nr_epoch_link {
     struct nr_epoch_link *next;
-    void (*release)(struct nr_epoch_link *link); /* Frees the object around the link. Must not retire or lock below LEAF. */
-    uint32_t waiting; /* Bit i: stripe i has not been seen empty yet. */
+    void (*release)(
+        struct nr_epoch_link *link); /* Frees the object around the link. Must not retire or lock below LEAF. */
+    uint32_t waiting;                /* Bit i: stripe i has not been seen empty yet. */
 };
 
 struct nr_epoch {
@@ -53,7 +54,8 @@ static inline void nr_epoch_leave(struct nr_epoch *epoch, unsigned stripe)
 }
 
 /* The object was unlinked before (with a sequentially consistent store or exchange). Calls link->release when no reader
- * can have it any more: now, or in a later retire or collect. Never waits for readers; may wait for the epoch's lock. */
+ * can have it any more: now, or in a later retire or collect. Never waits for readers; may wait for the epoch's lock.
+ */
 void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link);
 /* The same, but nothing is released before the next collect: for callers that others wait for. */
 void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link);

@@ -10,12 +10,12 @@
 #include "base/status.h"
 
 enum nr_lock_rank {
-    NR_RANK_INLINE = 5,     /* engine: background work inside calls, on an environment without threads */
-    NR_RANK_ENGINE = 10,    /* engine.lock: state of jobs, versions to install, workers */
-    NR_RANK_COMMIT = 20,    /* engine.commit_lock: the one writer */
-    NR_RANK_WAL_SYNC = 30,  /* wal: who syncs, how far */
-    NR_RANK_WAL = 40,       /* wal: segments */
-    NR_RANK_VIEW = 50,      /* engine: view exchange, snapshots */
+    NR_RANK_INLINE = 5,    /* engine: background work inside calls, on an environment without threads */
+    NR_RANK_ENGINE = 10,   /* engine.lock: state of jobs, versions to install, workers */
+    NR_RANK_COMMIT = 20,   /* engine.commit_lock: the one writer */
+    NR_RANK_WAL_SYNC = 30, /* wal: who syncs, how far */
+    NR_RANK_WAL = 40,      /* wal: segments */
+    NR_RANK_VIEW = 50,     /* engine: view exchange, snapshots */
     NR_RANK_TABLE_CACHE = 60,
     NR_RANK_BLOCK_CACHE = 70,
     NR_RANK_EPOCH = 80,

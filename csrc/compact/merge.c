@@ -229,8 +229,8 @@ static size_t list_newer_below(const struct nr_merge_job *job, const struct nr_r
     return count;
 }
 
-/* Admissions leave holes in level 0, below which newer data may lie already. A run merged there must not span those, lest
- * it stand before what is newer; other gaps between its inputs it may span, so that it stays one slice a table. */
+/* Admissions leave holes in level 0, below which newer data may lie already. A run merged there must not span those,
+ * lest it stand before what is newer; other gaps between its inputs it may span, so that it stays one slice a table. */
 static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
 {
     nori_status rc = NORI_OK;

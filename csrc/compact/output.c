@@ -19,7 +19,8 @@ void nr_output_init(struct nr_output *output, const struct nr_merge_context *con
     nr_buffer_init(&output->span_start);
 }
 
-/* The file is in no version: who refs it gives it up now. A failed unlink leaves an orphan for the next open to collect. */
+/* The file is in no version: who refs it gives it up now. A failed unlink leaves an orphan for the next open to
+ * collect. */
 static void discard_file(const struct nr_merge_context *context, struct nr_table_file *file)
 {
     char name[NR_FILE_NAME_BYTES];

@@ -1,5 +1,5 @@
-/* Checkpoints: tables linked, the log copied up to a synced position, a manifest of their own; built beside the target and
- * renamed to it when complete and durable. */
+/* Checkpoints: tables linked, the log copied up to a synced position, a manifest of their own; built beside the target
+ * and renamed to it when complete and durable. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -17,7 +17,7 @@ struct checkpointing {
     uint64_t log_number;
     struct nr_position end; /* Of the log: synced. */
     struct nr_dir *parent, *target, *target_wal, *source_wal;
-    char name[MAX_NAME_BYTES];      /* Of the target in its parent, */
+    char name[MAX_NAME_BYTES];           /* Of the target in its parent, */
     char temporary[MAX_NAME_BYTES + 64]; /* and of what it is until it is complete. */
     bool is_begun;
     struct nori_checkpoint *result;

@@ -59,7 +59,8 @@ static nori_status flush_all(struct nori_engine *engine, struct nori_error *err)
 static bool write_end(struct nori_engine *engine, nori_status *first, struct nori_error *err)
 {
     struct nori_error error;
-    if (engine->env_generation != nr_env_generation(engine->env)) return false; /* Died with its disk: nothing to end. */
+    if (engine->env_generation != nr_env_generation(engine->env))
+        return false; /* Died with its disk: nothing to end. */
     if (atomic_load(&engine->is_poisoned)) {
         /* Nothing more is written; writes that nobody was told about may be lost with the power. */
         keep_first(first, nr_fail_poisoned(engine, &error), err, &error);

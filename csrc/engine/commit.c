@@ -1,8 +1,8 @@
 /* The commit: one write's way into log and memtable.
  *
- * Under commit_lock, in this order: memory and log space are reserved (which may fail: nothing has happened), the record is
- * appended to the log, the operations are inserted (which cannot fail), the sequence is published. A write that wants a sync
- * waits for it afterwards, without the lock. */
+ * Under commit_lock, in this order: memory and log space are reserved (which may fail: nothing has happened), the
+ * record is appended to the log, the operations are inserted (which cannot fail), the sequence is published. A write
+ * that wants a sync waits for it afterwards, without the lock. */
 #include "engine/engine.h"
 
 #define MAX_KEPT_SCRATCH_BYTES (1u << 20)
@@ -27,7 +27,8 @@ static nori_status rotate_locked(struct nori_engine *engine, struct nori_error *
     unsigned stripe = nr_epoch_enter(&engine->epoch);
     size_t layer_count = nr_view_peek(engine)->layer_count;
     nr_epoch_leave(&engine->epoch, stripe);
-    if (layer_count + 1 >= NR_MAX_LAYERS) return NR_FAIL(err, NORI_AGAIN, "%zu memtables wait for their flush", layer_count);
+    if (layer_count + 1 >= NR_MAX_LAYERS)
+        return NR_FAIL(err, NORI_AGAIN, "%zu memtables wait for their flush", layer_count);
     nori_status rc = nr_view_push(engine, nr_wal_end(engine->wal, NULL).segment, err);
     if (rc != NORI_OK) return rc;
     nr_engine_activate(engine);
@@ -116,8 +117,10 @@ static nori_status apply_locked(struct nori_engine *engine, struct nr_commit *co
         if (err) err->outcome = NORI_INDETERMINATE;
         goto out;
     }
-    if (is_single) nr_memtable_insert_one(engine->active, single.type, single.key, single.value, sequence);
-    else nr_memtable_insert(engine->active, payload, commit->count, sequence);
+    if (is_single)
+        nr_memtable_insert_one(engine->active, single.type, single.key, single.value, sequence);
+    else
+        nr_memtable_insert(engine->active, payload, commit->count, sequence);
     if (atomic_load_explicit(&engine->oldest_write_us, memory_order_relaxed) == 0)
         atomic_store(&engine->oldest_write_us, nr_env_monotonic_us(engine->env));
     engine->last_sequence += commit->count;
@@ -148,7 +151,8 @@ static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *c
     size_t trigger = engine->options.memtable.flush_trigger_bytes;
     size_t payload_bytes = commit->payload.data ? commit->payload.size : commit->value.size;
     nori_status rc = NORI_OK;
-    if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire))) return nr_fail_poisoned(engine, err);
+    if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire)))
+        return nr_fail_poisoned(engine, err);
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
     bool is_full = nr_engine_is_full(engine) || payload_bytes >= trigger;
     if (NR_UNLIKELY(is_full && !nr_memtable_is_empty(engine->active))) {
@@ -201,7 +205,8 @@ nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
 {
     bool no_wait = options && (options->flags & NORI_NO_WAIT);
     bool is_synced = wants_sync(engine, options);
-    enum nori_latency_op op = commit->type == NR_TYPE_DELETE && !commit->payload.data ? NORI_LATENCY_DELETE : NORI_LATENCY_PUT;
+    enum nori_latency_op op =
+        commit->type == NR_TYPE_DELETE && !commit->payload.data ? NORI_LATENCY_DELETE : NORI_LATENCY_PUT;
     struct nr_histogram *latency = &engine->latency[op];
     uint64_t begun_ns = 0;
     nori_status rc = NORI_OK;
@@ -250,9 +255,12 @@ nori_status nori_sync(struct nori_engine *engine, struct nori_error *err)
     unsigned stripe;
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
-    if (engine->is_read_only) rc = NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path);
-    else if (atomic_load(&engine->is_poisoned)) rc = nr_fail_poisoned(engine, err);
-    else rc = nr_engine_sync(engine, nr_wal_end(engine->wal, NULL), err);
+    if (engine->is_read_only)
+        rc = NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path);
+    else if (atomic_load(&engine->is_poisoned))
+        rc = nr_fail_poisoned(engine, err);
+    else
+        rc = nr_engine_sync(engine, nr_wal_end(engine->wal, NULL), err);
     if (rc == NORI_OK) nr_workers_run_inline(engine);
     nr_call_leave(engine, stripe);
     return rc;

@@ -9,7 +9,8 @@ static uint64_t pending_bytes(const struct nr_version *version, const struct nr_
     for (size_t i = 0; i < level0->run_count; i++)
         for (size_t j = 0; j < level0->runs[i]->slice_count; j++) {
             const struct nr_table_slice *slice = &level0->runs[i]->slices[j];
-            if (nr_bound_above(manual->end, slice->start) && nr_bound_above(slice->end, manual->start)) bytes += slice->bytes;
+            if (nr_bound_above(manual->end, slice->start) && nr_bound_above(slice->end, manual->start))
+                bytes += slice->bytes;
         }
     return bytes;
 }

@@ -93,7 +93,8 @@ static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct
         view.l0_merge_oldest_id = level0->runs[other->plan.first_run + other->plan.run_count - 1]->run_id;
     }
     job->plan.action = NR_ACTION_NONE;
-    for (struct nr_manual *manual = engine->manuals; manual && job->plan.action == NR_ACTION_NONE; manual = manual->next) {
+    for (struct nr_manual *manual = engine->manuals; manual && job->plan.action == NR_ACTION_NONE;
+         manual = manual->next) {
         view.is_manual = true;
         view.manual_start = manual->start;
         view.manual_end = manual->end;
@@ -131,8 +132,10 @@ static nori_status begin_job(struct nori_engine *engine, struct nr_job **job_out
         nr_view_release(view);
         rc = choose(engine, job, err);
         if (rc == NORI_OK && job->plan.action != NR_ACTION_NONE) {
-            if (!list_busy(job)) rc = nr_fail_memory(err, sizeof *job->busy);
-            else if (!conflicts(engine, job)) *job_out = job;
+            if (!list_busy(job))
+                rc = nr_fail_memory(err, sizeof *job->busy);
+            else if (!conflicts(engine, job))
+                *job_out = job;
         }
     }
     if (*job_out) {
@@ -321,10 +324,12 @@ static nori_status install_job(struct nori_engine *engine, const struct nr_job *
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    for (size_t i = 0; i < result_count; i++) NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
+    for (size_t i = 0; i < result_count; i++)
+        NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
     NR_CHECK(edit_source(engine, job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
-        NR_CHECK(set_runs(engine, job, edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
+        NR_CHECK(
+            set_runs(engine, job, edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
     nr_turn_take(engine);
     rc = nr_install(engine, edit, 0, err);
     nr_turn_give(engine);
@@ -377,7 +382,8 @@ static nori_status merge(struct nori_engine *engine, const struct nr_job *job, s
     atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
     NR_CHECK(install_job(engine, job, work.targets, work.target_count, merging.first_number, err));
 out:
-    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all. */
+    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.
+     */
     work_clear(&work);
     return rc;
 }
@@ -398,8 +404,10 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = begin_job(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    if (job->plan.action == NR_ACTION_SPLIT) rc = split(engine, job, err);
-    else rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
+    if (job->plan.action == NR_ACTION_SPLIT)
+        rc = split(engine, job, err);
+    else
+        rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
     end_job(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;

@@ -1,5 +1,5 @@
-/* pop, setdefault, popitem: read, then write on the condition that nothing newer was written to what was read; else again.
- * Each round that fails is another writer's success. */
+/* pop, setdefault, popitem: read, then write on the condition that nothing newer was written to what was read; else
+ * again. Each round that fails is another writer's success. */
 #include "engine/engine.h"
 
 /* The newest value of the key, copied, and a sequence above which nothing was seen of it for certain. Inside a call. */
@@ -79,7 +79,8 @@ nori_status nori_set_default(struct nori_engine *engine, nori_slice key, nori_sl
     if (engine->is_read_only) NR_CHECK(NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path));
     for (;;) {
         struct nr_condition condition = {.first = key, .last = &key};
-        struct nr_commit commit = {.count = 1, .type = NR_TYPE_PUT, .key = key, .value = value, .condition = &condition};
+        struct nr_commit commit = {
+            .count = 1, .type = NR_TYPE_PUT, .key = key, .value = value, .condition = &condition};
         commit.put_count = 1;
         commit.user_bytes = key.size + value.size;
         NR_CHECK(read_copy(engine, key, no_wait, &old, found_out, &condition.since, err));
@@ -130,7 +131,8 @@ nori_status nori_pop_last(struct nori_engine *engine, const struct nori_write_op
     unsigned stripe;
     struct nr_buffer key = {0}, value = {0};
     *found_out = false;
-    if (options && (options->flags & NORI_NO_WAIT)) return NR_FAIL(err, NORI_AGAIN, "finding the last key may read the disk");
+    if (options && (options->flags & NORI_NO_WAIT))
+        return NR_FAIL(err, NORI_AGAIN, "finding the last key may read the disk");
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
     if (engine->is_read_only) NR_CHECK(NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path));

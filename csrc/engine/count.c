@@ -28,7 +28,8 @@ out:
 static bool recall(struct nori_engine *engine, uint64_t sequence, uint64_t *count_out)
 {
     nr_mutex_lock(&engine->pin_lock);
-    bool known = engine->counted.is_known && engine->counted.sequence == sequence && !atomic_load(&engine->has_expiring);
+    bool known =
+        engine->counted.is_known && engine->counted.sequence == sequence && !atomic_load(&engine->has_expiring);
     *count_out = engine->counted.count;
     nr_mutex_unlock(&engine->pin_lock);
     return known;

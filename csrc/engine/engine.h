@@ -99,8 +99,8 @@ struct nori_engine {
     _Atomic uint64_t ttl_clock_ms;       /* Never goes back. */
     struct nr_mutex view_lock;
     struct nr_mutex pin_lock;
-    struct nr_pin pins NR_GUARDED;          /* By pin_lock: ring, oldest first behind the head. */
-    struct nori_scan *scans NR_GUARDED;     /* By pin_lock: all open ones. */
+    struct nr_pin pins NR_GUARDED;      /* By pin_lock: ring, oldest first behind the head. */
+    struct nori_scan *scans NR_GUARDED; /* By pin_lock: all open ones. */
     struct nr_stripe stripes[NR_EPOCH_STRIPES];
     _Atomic uint64_t slot_reads[NR_SLOT_READ_STRIPES][NR_SLOT_READ_PLACES];
 
@@ -111,17 +111,17 @@ struct nori_engine {
     size_t active_empty_bytes NR_GUARDED;  /* What it took before the first write. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_buffer scratch NR_GUARDED;
-    _Atomic uint64_t oldest_write_us;    /* Of the memtable written to; 0: it is empty. */
-    _Atomic bool is_recovery_pending;    /* What was replayed is not in tables yet: no sync may be acknowledged. */
-    uint64_t recovered_sequence;         /* Fixed at open: the last one replayed. */
+    _Atomic uint64_t oldest_write_us; /* Of the memtable written to; 0: it is empty. */
+    _Atomic bool is_recovery_pending; /* What was replayed is not in tables yet: no sync may be acknowledged. */
+    uint64_t recovered_sequence;      /* Fixed at open: the last one replayed. */
     struct {
         uint64_t sequence, count;
         bool is_known;
-    } counted NR_GUARDED;                /* By pin_lock: what nori_count found. */
-    _Atomic bool has_expiring;           /* Some put had a ttl: counts change by themselves. */
+    } counted NR_GUARDED;      /* By pin_lock: what nori_count found. */
+    _Atomic bool has_expiring; /* Some put had a ttl: counts change by themselves. */
 
     /* Pressure. */
-    _Atomic uint32_t stall_reason;       /* 0: writes may go on; else enum nr_stall. */
+    _Atomic uint32_t stall_reason; /* 0: writes may go on; else enum nr_stall. */
     _Atomic uint64_t delay_us_per_mib;
     _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
 
@@ -135,44 +135,44 @@ struct nori_engine {
 
     /* Jobs: by lock. */
     struct nr_mutex lock;
-    struct nr_cond work_cond;    /* Workers wait. */
-    struct nr_cond done_cond;    /* Those wait who want a flush, a compaction, room, the manifest turn. */
+    struct nr_cond work_cond; /* Workers wait. */
+    struct nr_cond done_cond; /* Those wait who want a flush, a compaction, room, the manifest turn. */
     bool is_stopping NR_GUARDED;
     bool is_manifest_busy NR_GUARDED; /* The manifest turn is taken. */
     bool is_flushing NR_GUARDED;
     bool is_compaction_paused NR_GUARDED;
     struct nr_job *jobs NR_GUARDED;
     struct nr_manual *manuals NR_GUARDED;
-    uint64_t flush_attempts NR_GUARDED;     /* Ended ones. */
-    nori_status flush_status NR_GUARDED;    /* Of the last one. */
+    uint64_t flush_attempts NR_GUARDED;  /* Ended ones. */
+    nori_status flush_status NR_GUARDED; /* Of the last one. */
     struct nori_error flush_error NR_GUARDED;
     uint64_t compaction_attempts NR_GUARDED; /* Failed ones. */
     struct nori_error compaction_error NR_GUARDED;
-    uint64_t flush_retry_us NR_GUARDED;      /* Not before this time; 0: at once. */
+    uint64_t flush_retry_us NR_GUARDED; /* Not before this time; 0: at once. */
     uint64_t compaction_retry_us NR_GUARDED;
-    uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;    /* Slots that have no key to be cut at. */
+    uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
-    struct nr_counters counters NR_GUARDED;  /* By the manifest turn, but for the numbers below. */
+    struct nr_counters counters NR_GUARDED; /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
-    struct nr_manifest *manifest;            /* By the manifest turn. */
-    struct nr_buffer options_text;           /* What the manifest keeps. By the manifest turn. */
+    struct nr_manifest *manifest;  /* By the manifest turn. */
+    struct nr_buffer options_text; /* What the manifest keeps. By the manifest turn. */
     struct nr_thread *threads[32];
     size_t thread_count;
-    _Atomic bool wants_maintenance;          /* The maintenance thread sleeps until kicked. */
+    _Atomic bool wants_maintenance; /* The maintenance thread sleeps until kicked. */
     _Atomic bool is_maintenance_kicked;
     struct nr_mutex maintenance_lock;
     struct nr_cond maintenance_cond;
-    struct nr_mutex inline_lock;             /* Without threads: one caller works at a time. */
-    _Atomic bool is_releasing;               /* Files are let go, not unlinked: the engine ends. */
-    uint64_t work_round NR_GUARDED;          /* By lock: rises with each kick. */
-    uint64_t last_sync_us, last_collect_us;  /* Of the maintenance round only. */
+    struct nr_mutex inline_lock;            /* Without threads: one caller works at a time. */
+    _Atomic bool is_releasing;              /* Files are let go, not unlinked: the engine ends. */
+    uint64_t work_round NR_GUARDED;         /* By lock: rises with each kick. */
+    uint64_t last_sync_us, last_collect_us; /* Of the maintenance round only. */
 
     struct nr_mutex obsolete_lock;
     struct nr_table_file *obsolete NR_GUARDED; /* By obsolete_lock: unreferenced files, to be unlinked. */
     _Atomic uint64_t obsolete_count;
-    _Atomic uint64_t file_bytes;         /* Of all table files, those only scans hold too. */
-    _Atomic uint32_t log_holds;          /* Checkpoints that copy the log: it is not collected. */
+    _Atomic uint64_t file_bytes; /* Of all table files, those only scans hold too. */
+    _Atomic uint32_t log_holds;  /* Checkpoints that copy the log: it is not collected. */
 
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
@@ -221,8 +221,8 @@ static inline struct nr_view *nr_view_peek(struct nori_engine *engine)
     return atomic_load_explicit(&engine->view, memory_order_seq_cst);
 }
 /* The first view: 'version' (refed) and an empty memtable. */
-NORI_WARN_UNUSED nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version,
-                                           uint64_t log_segment, struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version, uint64_t log_segment,
+                                           struct nori_error *err);
 /* A new memtable in front. Under commit_lock. */
 NORI_WARN_UNUSED nori_status nr_view_push(struct nori_engine *engine, uint64_t log_segment, struct nori_error *err);
 /* Memory for the view to install, taken before the manifest is written, so that installing cannot fail. */
@@ -269,8 +269,8 @@ NORI_WARN_UNUSED nori_status nr_view_iter_create(struct nori_engine *engine, str
                                                  struct nori_error *err);
 /* The slots of a level one after the other, each a merge of its runs; opens a slot when it is entered. */
 NORI_WARN_UNUSED nori_status nr_level_iter_create(struct nori_engine *engine, struct nr_level *level, nori_slice start,
-                                                  struct nr_bound end, struct nr_read *read,
-                                                  struct nr_iter **iter_out, struct nori_error *err);
+                                                  struct nr_bound end, struct nr_read *read, struct nr_iter **iter_out,
+                                                  struct nori_error *err);
 /* Drops what open scans hold; they answer NORI_CLOSED from then on. No call is inside. */
 void nr_scans_release(struct nori_engine *engine);
 
@@ -284,18 +284,18 @@ struct nr_condition {
 };
 
 struct nr_commit {
-    nori_slice payload;  /* Operations as a log record holds them. data NULL: the single operation below. */
+    nori_slice payload; /* Operations as a log record holds them. data NULL: the single operation below. */
     uint64_t count;
-    unsigned type;       /* Single: PUT, PUT_EXPIRING or DELETE. */
+    unsigned type; /* Single: PUT, PUT_EXPIRING or DELETE. */
     nori_slice key;
-    nori_slice value;    /* Without expiry. */
+    nori_slice value; /* Without expiry. */
     uint64_t expires_at_ms;
     const struct nr_condition *condition; /* NULL: none. */
-    uint64_t user_bytes; /* For the counters, with the next two. */
+    uint64_t user_bytes;                  /* For the counters, with the next two. */
     uint64_t put_count;
     uint64_t delete_count;
-    bool is_applied;     /* Out: false if the condition did not hold. */
-    uint64_t sequence;   /* Out: of the last operation. */
+    bool is_applied;             /* Out: false if the condition did not hold. */
+    uint64_t sequence;           /* Out: of the last operation. */
     struct nr_position position; /* Out: the end in the log. */
 };
 
@@ -304,7 +304,8 @@ void nr_engine_activate(struct nori_engine *engine);
 /* Whether it holds as much as it is to. */
 static inline bool nr_engine_is_full(const struct nori_engine *engine)
 {
-    return nr_memtable_bytes(engine->active) - engine->active_empty_bytes >= engine->options.memtable.flush_trigger_bytes;
+    return nr_memtable_bytes(engine->active) - engine->active_empty_bytes >=
+           engine->options.memtable.flush_trigger_bytes;
 }
 /* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
 NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
@@ -312,7 +313,8 @@ NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr
 /* Everything up to 'position' on disk. Waits first until what recovery replayed is in tables. */
 NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position position,
                                             struct nori_error *err);
-/* The memtable becomes immutable, if it holds anything. Takes commit_lock. '*last_sequence_out': what it holds at most. */
+/* The memtable becomes immutable, if it holds anything. Takes commit_lock. '*last_sequence_out': what it holds at most.
+ */
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
 
@@ -327,10 +329,11 @@ struct nr_pressure_view {
 double nr_pressure_score(const struct nori_options *options, const struct nr_pressure_view *view);
 enum nori_zone nr_pressure_zone(const struct nori_options *options, const struct nr_pressure_view *view);
 void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure_view *view_out);
-/* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but engine.lock's
- * predecessors. */
+/* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but
+ * engine.lock's predecessors. */
 void nr_pressure_update(struct nori_engine *engine);
-/* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE. */
+/* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE.
+ */
 NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool no_wait,
                                                struct nori_error *err);
 
@@ -344,8 +347,7 @@ NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_ed
                                         struct nori_error *err);
 /* The files of a new run (NULL: none) that are new themselves, with numbers from 'first_number' on, into an edit. */
 NORI_WARN_UNUSED nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit,
-                                               const struct nr_run *run, uint64_t first_number,
-                                               struct nori_error *err);
+                                               const struct nr_run *run, uint64_t first_number, struct nori_error *err);
 /* The snapshot edit of 'version', with the numbers of now. In the turn, or alone. */
 NORI_WARN_UNUSED nori_status nr_manifest_snapshot(struct nori_engine *engine, struct nr_version *version,
                                                   struct nr_edit **snapshot_out, struct nori_error *err);

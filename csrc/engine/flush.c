@@ -54,8 +54,8 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     context.admit_bytes = NULL; /* Flushes always get in, also when the engine closes. */
     for (size_t i = 0; i < count; i++) memtables[i] = view->layers[first + i].memtable;
     NR_CHECK(nr_moments_collect(engine, &moments, &moment_count, err));
-    NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run,
-                              &bytes, err));
+    NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run, &bytes,
+                              err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, err));
 out:
@@ -144,8 +144,10 @@ nori_status nori_flush(struct nori_engine *engine, struct nori_error *err)
     uint64_t last_sequence;
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
-    if (engine->is_read_only) rc = NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path);
-    else if (atomic_load(&engine->is_poisoned)) rc = nr_fail_poisoned(engine, err);
+    if (engine->is_read_only)
+        rc = NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path);
+    else if (atomic_load(&engine->is_poisoned))
+        rc = nr_fail_poisoned(engine, err);
     if (rc == NORI_OK) rc = nr_engine_rotate(engine, &last_sequence, err);
     if (rc == NORI_OK) rc = nr_flush_wait(engine, last_sequence, err);
     nr_call_leave(engine, stripe);

@@ -1,7 +1,7 @@
 /* Installing edits, one at a time, and letting go of what they release.
  *
- * The order is fixed: tables are on disk, then the edit, then the view changes; files and log segments that nothing refers to
- * are unlinked once the mark that promises the edit is on disk, too. */
+ * The order is fixed: tables are on disk, then the edit, then the view changes; files and log segments that nothing
+ * refers to are unlinked once the mark that promises the edit is on disk, too. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"

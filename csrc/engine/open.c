@@ -105,8 +105,8 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .index_budget_bytes = (size_t)options->resources.index_cache_mib << 20,
         .filter_budget_bytes = (size_t)options->resources.filters_mib << 20,
     };
-    nori_status rc = nr_block_cache_create(&engine->epoch, (size_t)options->resources.block_cache_mib << 20,
-                                           &engine->blocks, err);
+    nori_status rc =
+        nr_block_cache_create(&engine->epoch, (size_t)options->resources.block_cache_mib << 20, &engine->blocks, err);
     if (rc != NORI_OK) return rc;
     params.blocks = engine->blocks;
     rc = nr_table_cache_create(&params, &engine->tables, err);
@@ -139,8 +139,10 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(take_lock(engine, params->wait_secs, err));
         NR_CHECK(check_presence(engine, params, &presence, err));
     }
-    if (presence == NR_MANIFEST_ABSENT) NR_CHECK(nr_database_create(engine, params, err));
-    else NR_CHECK(nr_database_recover(engine, params, err));
+    if (presence == NR_MANIFEST_ABSENT)
+        NR_CHECK(nr_database_create(engine, params, err));
+    else
+        NR_CHECK(nr_database_recover(engine, params, err));
     if (!params->read_only) {
         nr_pressure_update(engine);
         NR_CHECK(nr_workers_start(engine, err));

@@ -45,12 +45,13 @@ void nr_pressure_update(struct nori_engine *engine)
 
     enum nr_stall stall = NR_STALL_NONE;
     if (depth >= (size_t)options->l0.max_files) stall = NR_STALL_L0;
-    if (waiting > 0 && (waiting >= NR_STALL_LAYERS ||
-                        memtable_bytes >= (uint64_t)options->resources.memtables_mib << 20))
+    if (waiting > 0 &&
+        (waiting >= NR_STALL_LAYERS || memtable_bytes >= (uint64_t)options->resources.memtables_mib << 20))
         stall = NR_STALL_MEMTABLES;
     double delay_ms = 0;
     if (depth > (size_t)options->l0.soft_throttle_threshold)
-        delay_ms = options->l0.soft_throttle_base_delay_ms * (double)(depth - (size_t)options->l0.soft_throttle_threshold);
+        delay_ms =
+            options->l0.soft_throttle_base_delay_ms * (double)(depth - (size_t)options->l0.soft_throttle_threshold);
     atomic_store(&engine->stall_reason, stall);
     atomic_store(&engine->delay_us_per_mib, (uint64_t)(delay_ms * 1000.0));
     nr_cond_broadcast(&engine->done_cond);

@@ -93,8 +93,10 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     /* The view first, then the sequence: all that the view lacks was written after the call began. */
     struct nr_view *view = nr_view_peek(engine);
     struct nr_moment moment;
-    if (snapshot) moment = nr_snapshot_moment(snapshot);
-    else moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_acquire), 0};
+    if (snapshot)
+        moment = nr_snapshot_moment(snapshot);
+    else
+        moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_acquire), 0};
     struct nr_lookup lookup = {.key = key, .hash = nr_hash_key(key), .sequence = moment.sequence};
     NR_CHECK(nr_view_search(engine, view, &lookup, &read, err));
     if (lookup.found) {
@@ -106,8 +108,10 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     if (begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_GET], nr_clock_ns() - begun_ns);
 out:
     has_missed = read.blocks_read > 0;
-    if (rc == NORI_AGAIN) nr_read_clear(&read); /* Asked again, and counted then. */
-    else nr_read_account(engine, stripe, &read);
+    if (rc == NORI_AGAIN)
+        nr_read_clear(&read); /* Asked again, and counted then. */
+    else
+        nr_read_account(engine, stripe, &read);
     nr_epoch_leave(&engine->epoch, stripe);
     collect_after(engine, has_missed);
     return rc;

@@ -1,9 +1,9 @@
 /* A new database, or an old one brought back: options, manifest, log (design 3).
  *
  * The order for a writer: the manifest is read; the log is examined, which decides where it ends; a new manifest, a
- * snapshot of the old one, takes its place; the log is replayed into memtables; a new segment whose header names the log's end is
- * made durable. Every step can be interrupted and begun again. What was replayed counts as unsynced until it is in
- * tables: the page cache it was read from is not trusted. */
+ * snapshot of the old one, takes its place; the log is replayed into memtables; a new segment whose header names the
+ * log's end is made durable. Every step can be interrupted and begun again. What was replayed counts as unsynced until
+ * it is in tables: the page cache it was read from is not trusted. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -44,11 +44,15 @@ static nori_status parse_kept(struct nori_options *options, nori_slice text, str
     copy[text.size] = 0;
     for (char *line = copy, *next; *line && rc == NORI_OK; line = next) {
         next = strchr(line, '\n');
-        if (next) *next++ = 0;
-        else next = line + strlen(line);
+        if (next)
+            *next++ = 0;
+        else
+            next = line + strlen(line);
         char *value = strchr(line, '=');
-        if (!value) rc = nr_fail_corrupt(err, "", -1, "options", "the kept options have a line without '='");
-        else *value++ = 0;
+        if (!value)
+            rc = nr_fail_corrupt(err, "", -1, "options", "the kept options have a line without '='");
+        else
+            *value++ = 0;
         /* A name that this build does not know is a later release's; this one does without. */
         if (rc == NORI_OK && nori_options_set(options, line, value, NULL) != NORI_OK) continue;
     }
@@ -63,8 +67,10 @@ static nori_status resolve_options(struct nori_engine *engine, const struct nori
     struct nori_options *options = &engine->options;
     nori_status rc = NORI_OK;
     nori_options_init(options);
-    if (params->options) *options = *params->options;
-    else if (kept.size > 0) NR_CHECK(parse_kept(options, kept, err));
+    if (params->options)
+        *options = *params->options;
+    else if (kept.size > 0)
+        NR_CHECK(parse_kept(options, kept, err));
     for (size_t i = 0; i < params->override_count; i++)
         NR_CHECK(nori_options_set(options, params->overrides[i].name, params->overrides[i].value, err));
     NR_CHECK(nori_options_check(options, err));
@@ -237,8 +243,7 @@ static void add_stray(void *arg, const char *name)
     struct strays *strays = arg;
     uint64_t number;
     if (nr_name_parse(name, &number) != NR_FILE_TABLE) return;
-    if (strays->live_count &&
-        bsearch(&number, strays->live, strays->live_count, sizeof number, compare_numbers))
+    if (strays->live_count && bsearch(&number, strays->live, strays->live_count, sizeof number, compare_numbers))
         return;
     if (strays->count == strays->capacity) {
         size_t capacity = strays->capacity * 2 + 16;

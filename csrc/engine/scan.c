@@ -1,7 +1,7 @@
 /* Scans: a range of one moment, read in chunks.
  *
- * A scan pins its moment and refs a view. When the engine has moved on to another view it moves, too, at its own moment, at
- * its next chunk: so it does not hold memtables and files that were flushed and merged meanwhile. */
+ * A scan pins its moment and refs a view. When the engine has moved on to another view it moves, too, at its own
+ * moment, at its next chunk: so it does not hold memtables and files that were flushed and merged meanwhile. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
@@ -86,8 +86,10 @@ static void link_scan(struct nori_scan *scan)
 static void unlink_locked(struct nori_scan *scan)
 {
     struct nori_engine *engine = scan->engine;
-    if (scan->previous) scan->previous->next = scan->next;
-    else if (engine->scans == scan) engine->scans = scan->next;
+    if (scan->previous)
+        scan->previous->next = scan->next;
+    else if (engine->scans == scan)
+        engine->scans = scan->next;
     if (scan->next) scan->next->previous = scan->previous;
     scan->previous = scan->next = NULL;
 }
@@ -109,8 +111,8 @@ nori_status nori_scan_open(struct nori_engine *engine, const struct nori_scan_pa
     scan->is_reverse = params->reverse;
     scan->read.is_scan = true;
     NR_CHECK(set_bounds(scan, params, err));
-    /* Also with a snapshot: it may be closed before the scan. Its own pin is older, so what it sees stays until then, and
-     * the copy made here takes over. */
+    /* Also with a snapshot: it may be closed before the scan. Its own pin is older, so what it sees stays until then,
+     * and the copy made here takes over. */
     if (params->snapshot) {
         scan->moment = nr_snapshot_moment(params->snapshot);
         nr_pin_copy(engine, params->snapshot, &scan->pin);

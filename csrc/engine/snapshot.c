@@ -16,8 +16,8 @@ nori_status nr_pin_add(struct nori_engine *engine, struct nr_pin *pin, unsigned 
     } else {
         nr_mutex_lock(&engine->pin_lock);
     }
-    /* Read under the lock, so that the list rises, and a merge that does not see the pin began before it: what that merge
-     * drops is hidden by entries that were published by then. */
+    /* Read under the lock, so that the list rises, and a merge that does not see the pin began before it: what that
+     * merge drops is hidden by entries that were published by then. */
     struct nr_pin *head = &engine->pins;
     pin->moment.sequence = atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst);
     pin->moment.now_ms = NR_MAX(now_ms, head->previous->moment.now_ms);
@@ -94,8 +94,10 @@ struct nr_moment nr_moment_oldest(struct nori_engine *engine)
 {
     struct nr_moment moment = {0, nr_engine_now_ms(engine)};
     nr_mutex_lock(&engine->pin_lock);
-    if (engine->pins.next != &engine->pins) moment = engine->pins.next->moment;
-    else moment.sequence = atomic_load(&engine->published_sequence);
+    if (engine->pins.next != &engine->pins)
+        moment = engine->pins.next->moment;
+    else
+        moment.sequence = atomic_load(&engine->published_sequence);
     nr_mutex_unlock(&engine->pin_lock);
     return moment;
 }

@@ -1,5 +1,5 @@
-/* New guards for a slot that outgrew its share: keys that cut its data into parts of about equal bytes, sampled from the
- * tables' indexes. No data is rewritten; the manifest edit clips the runs. */
+/* New guards for a slot that outgrew its share: keys that cut its data into parts of about equal bytes, sampled from
+ * the tables' indexes. No data is rewritten; the manifest edit clips the runs. */
 #include "engine/engine.h"
 
 #include <stdlib.h>
@@ -132,7 +132,8 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
     nori_status rc = NORI_OK;
 
     if (!guards) NR_CHECK(nr_fail_memory(err, parts * sizeof *guards));
-    for (size_t i = 0; i < plan->slot->run_count; i++) NR_CHECK(sample_run(engine, plan->slot->runs[i], &sampling, err));
+    for (size_t i = 0; i < plan->slot->run_count; i++)
+        NR_CHECK(sample_run(engine, plan->slot->runs[i], &sampling, err));
     for (size_t i = 0; i < level0->run_count && plan->source_level == 1; i++)
         NR_CHECK(sample_run(engine, level0->runs[i], &sampling, err));
     size_t count = choose_guards(&sampling, parts, guards);

@@ -88,7 +88,8 @@ static void measure_writing(struct nori_engine *engine, struct nori_stats *stats
     /* What was replayed counts as unsynced until it is in tables. */
     if (atomic_load(&engine->is_recovery_pending)) stats->synced_sequence = atomic_load(&engine->flushed_sequence);
     nr_turn_take(engine);
-    stats->manifest_bytes_written = atomic_load(&engine->manifest_bytes_before) + nr_manifest_bytes_written(engine->manifest);
+    stats->manifest_bytes_written =
+        atomic_load(&engine->manifest_bytes_before) + nr_manifest_bytes_written(engine->manifest);
     nr_turn_give(engine);
 }
 
@@ -113,8 +114,7 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     nr_pressure_measure(engine, &pressure);
     stats_out->pressure = nr_pressure_score(&engine->options, &pressure);
     stats_out->zone = nr_pressure_zone(&engine->options, &pressure);
-    for (int op = 0; op < NORI_LATENCY_COUNT; op++)
-        nr_histogram_summary(&engine->latency[op], &stats_out->latency[op]);
+    for (int op = 0; op < NORI_LATENCY_COUNT; op++) nr_histogram_summary(&engine->latency[op], &stats_out->latency[op]);
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);
     if (stats_out->poisoned) memcpy(stats_out->poisoned_text, engine->poison.text, sizeof stats_out->poisoned_text);
@@ -156,8 +156,9 @@ static void describe(struct nori_engine *engine, const struct nr_slot *slot, uin
     out->bytes = slot->bytes;
     out->entries = slot->entries;
     out->tombstone_density = slot->entries ? (double)deletes / (double)slot->entries : 0;
-    out->mode = slot->k_max <= 1 ? NORI_MODE_LEVELED
-                : slot->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED : NORI_MODE_HYBRID;
+    out->mode = slot->k_max <= 1                             ? NORI_MODE_LEVELED
+                : slot->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED
+                                                             : NORI_MODE_HYBRID;
     out->read_amp = (double)slot->run_count;
     for (int i = 0; i < NR_SLOT_READ_STRIPES; i++)
         out->reads += atomic_load(&engine->slot_reads[i][slot->slot_id % NR_SLOT_READ_PLACES]);

@@ -46,7 +46,8 @@ static nori_status verify_file(void *arg, struct nr_table_file *file, struct nor
     struct nori_error error;
     /* Opened anew, past the caches: what is on disk counts. */
     nori_status rc = nr_table_open(&params, &table, &error);
-    if (rc == NORI_OK) rc = nr_table_verify(table, &verification->report->blocks, &verification->report->entries, &error);
+    if (rc == NORI_OK)
+        rc = nr_table_verify(table, &verification->report->blocks, &verification->report->entries, &error);
     nr_table_unref(table);
     verification->report->files++;
     rc = judge(verification, rc, &error, err);

@@ -81,14 +81,15 @@ static nori_status add_level(struct nori_engine *engine, struct nr_level *level,
         for (size_t j = 0; j < slot->run_count && rc == NORI_OK; j++)
             rc = add_run_tombstones(engine, slot->runs[j], start, end, parts, err);
     }
-    if (rc == NORI_OK) rc = nr_level_iter_create(engine, level, start, end, read, &parts->iters[parts->iter_count], err);
+    if (rc == NORI_OK)
+        rc = nr_level_iter_create(engine, level, start, end, read, &parts->iters[parts->iter_count], err);
     if (rc == NORI_OK) parts->iter_count++;
     return rc;
 }
 
 nori_status nr_view_iter_create(struct nori_engine *engine, struct nr_view *view, struct nr_moment moment,
-                                nori_slice start, struct nr_bound end, struct nr_read *read,
-                                struct nr_iter **iter_out, struct nori_error *err)
+                                nori_slice start, struct nr_bound end, struct nr_read *read, struct nr_iter **iter_out,
+                                struct nori_error *err)
 {
     struct parts parts = {0};
     struct nr_tombstones *tombstones = NULL;

@@ -1,5 +1,5 @@
-/* Workers: one thread flushes, some compact, one keeps house (syncs at intervals, prepares and collects the log, rotates an
- * old memtable, unlinks files). On an environment without threads the same rounds run inside the calls. */
+/* Workers: one thread flushes, some compact, one keeps house (syncs at intervals, prepares and collects the log,
+ * rotates an old memtable, unlinks files). On an environment without threads the same rounds run inside the calls. */
 #include "engine/engine.h"
 
 #define IDLE_US 1000000u
@@ -115,7 +115,8 @@ static void kick_maintenance(struct nori_engine *engine)
 
 void nr_workers_after_write(struct nori_engine *engine)
 {
-    if (NR_UNLIKELY(engine->env->inline_background)) nr_workers_run_inline(engine);
+    if (NR_UNLIKELY(engine->env->inline_background))
+        nr_workers_run_inline(engine);
     else if (NR_UNLIKELY(atomic_load_explicit(&engine->wants_maintenance, memory_order_seq_cst) ||
                          nr_wal_wants_prepare(engine->wal)))
         kick_maintenance(engine);
@@ -129,9 +130,12 @@ static uint64_t wait_for_round(struct nori_engine *engine, uint64_t seen_round, 
     nr_mutex_lock(&engine->lock);
     while (!engine->is_stopping && engine->work_round == seen_round) {
         uint64_t now_us = nr_env_monotonic_us(engine->env);
-        if (*retry_us == 0) nr_cond_wait(&engine->work_cond, &engine->lock);
-        else if (*retry_us > now_us) nr_cond_wait_for(&engine->work_cond, &engine->lock, *retry_us - now_us);
-        else break;
+        if (*retry_us == 0)
+            nr_cond_wait(&engine->work_cond, &engine->lock);
+        else if (*retry_us > now_us)
+            nr_cond_wait_for(&engine->work_cond, &engine->lock, *retry_us - now_us);
+        else
+            break;
     }
     *stop_out = engine->is_stopping;
     seen_round = engine->work_round;

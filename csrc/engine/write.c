@@ -49,7 +49,8 @@ nori_status nori_delete(struct nori_engine *engine, nori_slice key, const struct
     nori_status rc = nr_check_key(key, err);
     if (rc == NORI_OK) rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
-    struct nr_commit commit = {.count = 1, .type = NR_TYPE_DELETE, .key = key, .delete_count = 1, .user_bytes = key.size};
+    struct nr_commit commit = {
+        .count = 1, .type = NR_TYPE_DELETE, .key = key, .delete_count = 1, .user_bytes = key.size};
     rc = nr_commit_run(engine, &commit, options, err);
     nr_call_leave(engine, stripe);
     return rc;
@@ -84,7 +85,8 @@ static nori_status write_batch(struct nori_engine *engine, const struct nori_bat
 {
     if (batch->count == 0) {
         *sequence_out = atomic_load(&engine->published_sequence);
-        return engine->is_read_only ? NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path) : NORI_OK;
+        return engine->is_read_only ? NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path)
+                                    : NORI_OK;
     }
     struct nr_commit commit = {.payload = nr_buffer_slice(&batch->payload), .count = batch->count};
     nori_status rc = measure(engine, &commit, err);

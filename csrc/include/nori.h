@@ -4,8 +4,8 @@
  *
  * Conventions. Every function that can fail returns a nori_status and describes the failure in '*error', which may be
  * NULL. "Not found" is a result, never an error. Keys order as unsigned bytes. Unless it says otherwise a function may
- * be called from any thread, and may wait: for a lock, for the disk, for room. A function that takes NORI_NO_WAIT in its
- * flags answers NORI_AGAIN instead of waiting or reading the disk; nothing has happened then, and the caller asks
+ * be called from any thread, and may wait: for a lock, for the disk, for room. A function that takes NORI_NO_WAIT in
+ * its flags answers NORI_AGAIN instead of waiting or reading the disk; nothing has happened then, and the caller asks
  * again without the flag.
  *
  * A waiting call asks the thread's interrupt hook (nori_set_interrupt) at least every 100 ms, with no lock held. */
@@ -118,9 +118,9 @@ struct nori_options {
     uint64_t level1_bytes;
     uint64_t table_bytes;
     int64_t k_global;
-    int k_policy;  /* enum nori_k_policy */
-    int strategy;  /* enum nori_strategy */
-    int guards;    /* enum nori_guards */
+    int k_policy; /* enum nori_k_policy */
+    int strategy; /* enum nori_strategy */
+    int guards;   /* enum nori_guards */
     double max_space_amp;
     double heat_alpha;
     double heat_decay_interval_secs;
@@ -196,8 +196,8 @@ struct nori_env *nori_env_default(void); /* The operating system's. Never fails,
 /* A file system in memory that keeps what would survive a power loss apart from what would not (design 8). 'sector' is
  * 512 or 4096: what is written atomically. With 'threads' false, background work runs inside the calls that need it,
  * so that the same seed is the same run. */
-NORI_WARN_UNUSED nori_status nori_simdisk_create(uint64_t seed, uint32_t sector, bool threads, struct nori_env **env_out,
-                                                 struct nori_error *error);
+NORI_WARN_UNUSED nori_status nori_simdisk_create(uint64_t seed, uint32_t sector, bool threads,
+                                                 struct nori_env **env_out, struct nori_error *error);
 /* Frees the disk. Every engine on it must have been destroyed. NULL is fine. */
 void nori_simdisk_destroy(struct nori_env *env);
 /* Cuts the power: what was not synced survives in part, chosen by the seed. 'keep' is the chance of each unsynced
@@ -243,8 +243,8 @@ struct nori_override {
 };
 
 struct nori_open_params {
-    const struct nori_options *options;      /* NULL: as last opened, defaults when new. Replaces all of it. */
-    const struct nori_override *overrides;   /* Win over both. */
+    const struct nori_options *options;    /* NULL: as last opened, defaults when new. Replaces all of it. */
+    const struct nori_override *overrides; /* Win over both. */
     size_t override_count;
     bool must_exist;      /* NORI_IO with ENOENT where there is no database. */
     bool must_not_exist;  /* NORI_IO with EEXIST where there is one. */
@@ -257,8 +257,8 @@ NORI_WARN_UNUSED nori_status nori_open(const char *path, const struct nori_open_
                                        struct nori_engine **engine_out, struct nori_error *error);
 /* Orderly end: turns new calls away, wakes those that wait, waits for those inside, stops the workers, flushes, syncs,
  * writes a manifest snapshot, gives the lock back. Everything but memory is released whatever fails; the first error is
- * returned. Idempotent; a second caller waits for the first. Interrupted, the engine stays closing and another close goes
- * on. Does nothing in a forked child. */
+ * returned. Idempotent; a second caller waits for the first. Interrupted, the engine stays closing and another close
+ * goes on. Does nothing in a forked child. */
 NORI_WARN_UNUSED nori_status nori_close(struct nori_engine *engine, struct nori_error *error);
 /* Frees the memory of a closed engine. All its snapshots, scans and batches must be gone. Not closed: closes it without
  * the flush, as a crash would. NULL is fine. */
@@ -421,11 +421,18 @@ NORI_WARN_UNUSED nori_status nori_verify(struct nori_engine *engine, nori_progre
 
 /* ---------------------------------------------------------------- what it is doing */
 
-enum nori_latency_op { NORI_LATENCY_GET, NORI_LATENCY_PUT, NORI_LATENCY_DELETE, NORI_LATENCY_SCAN, NORI_LATENCY_SYNC, NORI_LATENCY_COUNT };
+enum nori_latency_op {
+    NORI_LATENCY_GET,
+    NORI_LATENCY_PUT,
+    NORI_LATENCY_DELETE,
+    NORI_LATENCY_SCAN,
+    NORI_LATENCY_SYNC,
+    NORI_LATENCY_COUNT
+};
 enum nori_zone { NORI_ZONE_GREEN, NORI_ZONE_YELLOW, NORI_ZONE_ORANGE, NORI_ZONE_RED };
 
 struct nori_latency {
-    uint64_t count; /* Exact. */
+    uint64_t count;                  /* Exact. */
     double p50, p95, p99, p999, max; /* Microseconds; may be sampled past the first 64. */
 };
 

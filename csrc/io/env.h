@@ -39,8 +39,8 @@ enum nr_io_op {
 };
 
 enum nr_open_mode {
-    NR_OPEN_READ,       /* Must exist. A regular file, or NORI_IO. */
-    NR_OPEN_CREATE,     /* For appending; must not exist (EEXIST). Mode 0600 whatever the umask. */
+    NR_OPEN_READ,   /* Must exist. A regular file, or NORI_IO. */
+    NR_OPEN_CREATE, /* For appending; must not exist (EEXIST). Mode 0600 whatever the umask. */
 };
 
 struct nori_env {
@@ -66,8 +66,8 @@ struct nr_env_ops {
                         struct nori_error *err); /* Hard link; EXDEV, EPERM where it cannot. */
     nori_status (*unlink)(struct nr_dir *dir, const char *name, struct nori_error *err);
     nori_status (*exists)(struct nr_dir *dir, const char *name, bool *exists_out, struct nori_error *err);
-    /* Takes the exclusive lock of file 'name' (created if missing): NORI_LOCKED at once if another handle has it, in this
-     * process or another. Goes with the process; unlock gives it back. */
+    /* Takes the exclusive lock of file 'name' (created if missing): NORI_LOCKED at once if another handle has it, in
+     * this process or another. Goes with the process; unlock gives it back. */
     nori_status (*lock)(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err);
     void (*unlock)(struct nr_file *lock);
 
@@ -82,8 +82,8 @@ struct nr_env_ops {
     void (*file_readahead)(struct nr_file *file, uint64_t offset, size_t size); /* A hint; may do nothing. */
     void (*file_close)(struct nr_file *file);
 
-    /* Logs. Creates 'name', or renames 'recycle' (NULL: none; a file of this directory whose content does not matter) to
-     * it and uses its blocks. EEXIST if 'name' is there. */
+    /* Logs. Creates 'name', or renames 'recycle' (NULL: none; a file of this directory whose content does not matter)
+     * to it and uses its blocks. EEXIST if 'name' is there. */
     nori_status (*log_create)(struct nr_dir *dir, const char *name, const char *recycle, uint64_t size_bytes,
                               bool mapped, struct nr_log **log_out, struct nori_error *err);
     /* Makes [0, end) ready to be published (end <= size_bytes). ENOSPC and the like: nothing is lost. With 'may_wait'

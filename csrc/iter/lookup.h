@@ -15,7 +15,7 @@ struct nr_lookup {
     uint64_t tombstone_sequence; /* Greatest visible range tombstone over the key so far; 0: none. */
     bool found;                  /* An entry was found: tag and value. */
     uint64_t tag;
-    nori_slice value;            /* Borrowed from the source; with its expiry if the type has one. */
+    nori_slice value; /* Borrowed from the source; with its expiry if the type has one. */
 };
 
 static inline bool nr_lookup_decided(const struct nr_lookup *lookup)

@@ -30,7 +30,8 @@ struct nr_tombstones {
     size_t bytes; /* Memory of the set. */
 };
 
-/* Ranges in any order; empty ones are left out. '*set_out' is NULL when nothing remains. One reference for the caller. */
+/* Ranges in any order; empty ones are left out. '*set_out' is NULL when nothing remains. One reference for the caller.
+ */
 NORI_WARN_UNUSED nori_status nr_tombstones_build(const struct nr_range *ranges, size_t count,
                                                  struct nr_tombstones **set_out, struct nori_error *err);
 /* The union of 'count' sets (NULL entries are fine), each clipped to [clips[i].start, clips[i].end); clips NULL: whole.

@@ -1,5 +1,5 @@
-/* What a reader sees: of a merged iterator, for each key the newest entry at or below a sequence, if it is a put that no
- * visible range tombstone covers and that has not expired at 'now_ms'.
+/* What a reader sees: of a merged iterator, for each key the newest entry at or below a sequence, if it is a put that
+ * no visible range tombstone covers and that has not expired at 'now_ms'.
  *
  * The iterator's values come without their expiry, its tags are those of the entries. seek and seek_back ignore the tag
  * argument: they find the first key >= key, the last key <= key. */

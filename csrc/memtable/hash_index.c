@@ -65,7 +65,7 @@ void nr_hash_index_add(struct nr_hash_index *index, uint64_t hash, struct nr_nod
 }
 
 enum nr_key_answer nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key,
-                                     const struct nr_node **node_out)
+                                      const struct nr_node **node_out)
 {
     const _Atomic uint64_t *line = nr_hash_index_line(index, hash);
     uint64_t bits = overflow_bits(hash);

@@ -29,7 +29,7 @@ enum nr_key_answer {
 
 /* For about 'entry_count' entries. */
 NORI_WARN_UNUSED nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count,
-                                               struct nori_error *err);
+                                                struct nori_error *err);
 void nr_hash_index_clear(struct nr_hash_index *index);
 size_t nr_hash_index_bytes(const struct nr_hash_index *index);
 
@@ -48,6 +48,6 @@ static inline void nr_hash_index_prefetch(const struct nr_hash_index *index, uin
 
 /* Asks for the key's newest entry; '*node_out' if present. */
 enum nr_key_answer nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key,
-                                     const struct nr_node **node_out);
+                                      const struct nr_node **node_out);
 
 #endif

@@ -44,8 +44,8 @@ nori_status nr_memtable_create(struct nr_epoch *epoch, size_t expected_bytes, st
     memtable->expected_bytes = expected_bytes;
     nr_node_pool_init(&memtable->pool);
     NR_CHECK(nr_hash_index_init(&memtable->views[0].index,
-                               NR_MIN(expected_bytes / NR_MEMTABLE_ENTRY_BYTES, (size_t)NR_MEMTABLE_SAMPLE_COUNT),
-                               err));
+                                NR_MIN(expected_bytes / NR_MEMTABLE_ENTRY_BYTES, (size_t)NR_MEMTABLE_SAMPLE_COUNT),
+                                err));
     atomic_init(&memtable->index_bytes, nr_hash_index_bytes(&memtable->views[0].index));
     NR_CHECK(nr_node_pool_reserve_one(&memtable->pool, NR_SKIPLIST_HEAD_BYTES, err));
     nr_skiplist_init(&memtable->lists[0], nr_node_pool_alloc(&memtable->pool, NR_SKIPLIST_HEAD_BYTES),

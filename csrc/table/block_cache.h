@@ -12,13 +12,13 @@ struct nr_block_cache;
 
 struct nr_cached_block {
     struct nr_epoch_link link;
-    _Atomic uint32_t refs;             /* The cache's, and those of iterators. */
-    _Atomic uint8_t heat;              /* 0..3, for CLOCK. Relaxed. */
+    _Atomic uint32_t refs; /* The cache's, and those of iterators. */
+    _Atomic uint8_t heat;  /* 0..3, for CLOCK. Relaxed. */
     uint64_t file_number;
     uint64_t offset;
     _Atomic(struct nr_cached_block *) next; /* In the bucket. */
     struct nr_cached_block *clock_next;     /* By the shard's lock. */
-    size_t size;                       /* Of data; the charge is this and the header. */
+    size_t size;                            /* Of data; the charge is this and the header. */
     uint8_t data[];
 };
 

@@ -36,7 +36,8 @@ NORI_WARN_UNUSED nori_status nr_table_builder_add_tombstones(struct nr_table_bui
 uint64_t nr_table_builder_bytes(const struct nr_table_builder *builder);
 uint64_t nr_table_builder_entry_count(const struct nr_table_builder *builder);
 bool nr_table_builder_is_empty(const struct nr_table_builder *builder); /* No entry and no tombstone. */
-/* Completes and syncs the file. '*properties_out' borrows from the builder. The builder is only to be destroyed then. */
+/* Completes and syncs the file. '*properties_out' borrows from the builder. The builder is only to be destroyed then.
+ */
 NORI_WARN_UNUSED nori_status nr_table_builder_finish(struct nr_table_builder *builder,
                                                      const struct nr_table_properties **properties_out,
                                                      uint64_t *file_bytes_out, struct nori_error *err);

@@ -5,22 +5,22 @@
 #include "base/buffer.h"
 
 struct nr_table_properties {
-    nori_slice smallest;       /* First key, of entries and range tombstones. */
-    struct nr_bound end;       /* Exclusive end of both: the last key's successor (a zero byte appended), or a range's end. */
+    nori_slice smallest; /* First key, of entries and range tombstones. */
+    struct nr_bound end; /* Exclusive end of both: the last key's successor (a zero byte appended), or a range's end. */
     uint64_t smallest_sequence;
     uint64_t largest_sequence;
-    uint64_t entry_count;      /* Point entries, deletes too. */
-    uint64_t delete_count;     /* Point deletes among them. */
-    uint64_t range_count;      /* Range tombstones, counted by fragment and sequence. */
-    uint64_t key_bytes;        /* Of entries, user keys. */
+    uint64_t entry_count;  /* Point entries, deletes too. */
+    uint64_t delete_count; /* Point deletes among them. */
+    uint64_t range_count;  /* Range tombstones, counted by fragment and sequence. */
+    uint64_t key_bytes;    /* Of entries, user keys. */
     uint64_t value_bytes;
-    uint64_t unexpiring_count; /* Puts without an expiry. */
+    uint64_t unexpiring_count;   /* Puts without an expiry. */
     uint64_t smallest_expiry_ms; /* 0 when no entry has one. */
     uint64_t largest_expiry_ms;
     uint64_t block_count;
-    uint32_t level;            /* It was written for. */
-    uint64_t slot_id;          /* It was written for; 0: level 0. */
-    uint64_t created_ms;       /* TTL clock. */
+    uint32_t level;      /* It was written for. */
+    uint64_t slot_id;    /* It was written for; 0: level 0. */
+    uint64_t created_ms; /* TTL clock. */
 };
 
 /* Appends / consumes an encoding with room for fields to come. Decoded slices borrow from the input. */

@@ -15,30 +15,31 @@ struct nr_table;
 
 /* How one call reads, what it must not do, and what it counts. Zeroed is a usable get. */
 struct nr_read {
-    bool no_wait;       /* NORI_AGAIN rather than a disk read. */
-    bool is_scan;       /* Does not make blocks hot; reads ahead. */
-    bool skip_cache;    /* Compaction and verify: looks into the cache, leaves it as it is. */
+    bool no_wait;    /* NORI_AGAIN rather than a disk read. */
+    bool is_scan;    /* Does not make blocks hot; reads ahead. */
+    bool skip_cache; /* Compaction and verify: looks into the cache, leaves it as it is. */
     uint64_t runs_probed;
-    uint64_t blocks_read;  /* From disk. */
+    uint64_t blocks_read; /* From disk. */
     uint64_t bytes_read;
     uint64_t cache_hits;
     uint64_t cache_misses;
     uint64_t filter_negatives;
     uint64_t filter_false_positives;
-    struct nr_cached_block *pinned; /* A reference on the block that the lookup's value lies in, if the cache did not take
-                                     * it; nr_read_clear gives it back. */
+    struct nr_cached_block *pinned; /* A reference on the block that the lookup's value lies in, if the cache did not
+                                     * take it; nr_read_clear gives it back. */
 };
 void nr_read_clear(struct nr_read *read);
 
 struct nr_table_params {
-    struct nr_dir *dir;             /* Borrowed until open returns. */
-    struct nr_block_cache *blocks;  /* Borrowed; NULL: no cache. */
-    struct nr_epoch *epoch;         /* Borrowed; needed with a cache: iterators enter it to look blocks up. */
+    struct nr_dir *dir;            /* Borrowed until open returns. */
+    struct nr_block_cache *blocks; /* Borrowed; NULL: no cache. */
+    struct nr_epoch *epoch;        /* Borrowed; needed with a cache: iterators enter it to look blocks up. */
     uint64_t database_id;
     uint64_t number;
 };
 
-/* Opens and verifies footer, index, filter, tombstones, properties. One reference. CORRUPTION, FORMAT, IO (ENOENT ...). */
+/* Opens and verifies footer, index, filter, tombstones, properties. One reference. CORRUPTION, FORMAT, IO (ENOENT ...).
+ */
 NORI_WARN_UNUSED nori_status nr_table_open(const struct nr_table_params *params, struct nr_table **table_out,
                                            struct nori_error *err);
 struct nr_table *nr_table_ref(struct nr_table *table);
@@ -49,7 +50,7 @@ struct nr_epoch_link *nr_table_link(struct nr_table *table);
 const struct nr_table_properties *nr_table_properties(const struct nr_table *table);
 struct nr_tombstones *nr_table_tombstones(const struct nr_table *table); /* Borrowed; NULL: none. */
 uint64_t nr_table_file_bytes(const struct nr_table *table);
-size_t nr_table_index_bytes(const struct nr_table *table);  /* Memory, without the filter. */
+size_t nr_table_index_bytes(const struct nr_table *table); /* Memory, without the filter. */
 size_t nr_table_filter_bytes(const struct nr_table *table);
 
 /* What a get that misses pushes out of the cache cannot be freed before its own section ends: whoever had blocks_read
@@ -60,8 +61,8 @@ size_t nr_table_filter_bytes(const struct nr_table *table);
 NORI_WARN_UNUSED nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struct nr_read *read,
                                           struct nori_error *err);
 
-/* Iterates the point entries with keys in [start, end). Refs the table; 'start' and 'end' are borrowed for its life, and so
- * is 'read', to which it adds its counts. */
+/* Iterates the point entries with keys in [start, end). Refs the table; 'start' and 'end' are borrowed for its life,
+ * and so is 'read', to which it adds its counts. */
 NORI_WARN_UNUSED nori_status nr_table_iter_create(struct nr_table *table, nori_slice start, struct nr_bound end,
                                                   struct nr_read *read, struct nr_iter **iter_out,
                                                   struct nori_error *err);
@@ -69,12 +70,13 @@ NORI_WARN_UNUSED nori_status nr_table_iter_create(struct nr_table *table, nori_s
 /* About how many bytes of the file lie in [start, end), and how many entries; from the index. */
 void nr_table_measure(const struct nr_table *table, nori_slice start, struct nr_bound end, uint64_t *bytes_out,
                       uint64_t *entries_out);
-/* Keys that cut the table's data into 'count' parts of about equal bytes: count - 1 calls of 'fn', ascending, may repeat. */
+/* Keys that cut the table's data into 'count' parts of about equal bytes: count - 1 calls of 'fn', ascending, may
+ * repeat. */
 void nr_table_sample(const struct nr_table *table, size_t count, void (*fn)(void *arg, nori_slice key, uint64_t bytes),
                      void *arg);
 
-/* Reads every block; checks every checksum, order, count, filter and bound. '*blocks_out' and '*entries_out' count on. A
- * finding is CORRUPTION. */
+/* Reads every block; checks every checksum, order, count, filter and bound. '*blocks_out' and '*entries_out' count on.
+ * A finding is CORRUPTION. */
 NORI_WARN_UNUSED nori_status nr_table_verify(struct nr_table *table, uint64_t *blocks_out, uint64_t *entries_out,
                                              struct nori_error *err);
 

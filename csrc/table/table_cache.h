@@ -1,7 +1,8 @@
 /* Open tables, within budgets: descriptors, bytes of indexes, bytes of filters.
  *
- * A handle is embedded in what stands for the file (version/); while its table is open, finding it is one load. Inside the
- * epoch the table stays valid until it is left, evicted or not. EMFILE: gives back its own descriptors and tries again. */
+ * A handle is embedded in what stands for the file (version/); while its table is open, finding it is one load. Inside
+ * the epoch the table stays valid until it is left, evicted or not. EMFILE: gives back its own descriptors and tries
+ * again. */
 #ifndef NR_TABLE_TABLE_CACHE_H
 #define NR_TABLE_TABLE_CACHE_H
 
@@ -11,15 +12,15 @@ struct nr_table_cache;
 
 struct nr_table_handle {
     uint64_t number;
-    _Atomic(struct nr_table *) table;     /* NULL: not open. Sequentially consistent stores. */
-    _Atomic bool is_used;                 /* CLOCK; relaxed. */
+    _Atomic(struct nr_table *) table;                   /* NULL: not open. Sequentially consistent stores. */
+    _Atomic bool is_used;                               /* CLOCK; relaxed. */
     struct nr_table_handle *previous, *next NR_GUARDED; /* By the cache's lock: the clock's ring; NULL: not in it. */
-    bool is_dropped NR_GUARDED;           /* By the cache's lock. An open that was under way is not kept. */
+    bool is_dropped NR_GUARDED; /* By the cache's lock. An open that was under way is not kept. */
 };
 void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number);
 
 struct nr_table_cache_params {
-    struct nr_epoch *epoch;  /* Borrowed, all. */
+    struct nr_epoch *epoch; /* Borrowed, all. */
     struct nr_dir *dir;
     struct nr_block_cache *blocks;
     uint64_t database_id;

@@ -1,10 +1,10 @@
 /* Framed records: the bytes of log segments and manifests behind their header.
  *
- * A file is cut into blocks of 32 KiB. A record is one fragment, or several, none crossing a block; a fragment begins with a
- * checksum seeded by database, file number and offset, so stale bytes of a recycled file are never valid. Behind damage a
- * reader finds its footing again at the next block. The first fragment of a record carries its sequence, count and the
- * greatest position known to be synced when it was written: the promise. A mark is a record that carries nothing else.
- * FORMAT.md has the bytes. */
+ * A file is cut into blocks of 32 KiB. A record is one fragment, or several, none crossing a block; a fragment begins
+ * with a checksum seeded by database, file number and offset, so stale bytes of a recycled file are never valid. Behind
+ * damage a reader finds its footing again at the next block. The first fragment of a record carries its sequence, count
+ * and the greatest position known to be synced when it was written: the promise. A mark is a record that carries
+ * nothing else. FORMAT.md has the bytes. */
 #ifndef NR_WAL_RECORD_H
 #define NR_WAL_RECORD_H
 
@@ -73,8 +73,8 @@ NORI_WARN_UNUSED nori_status nr_record_reader_create(struct nr_file *file, uint6
                                                      uint64_t start_offset, struct nr_record_reader **reader_out,
                                                      struct nori_error *err);
 void nr_record_reader_destroy(struct nr_record_reader *reader);
-/* The next record (marks included). '*found_out' false: the end of what is valid, at nr_record_reader_end. Fails only if
- * reading does: a damaged record is an end, not an error. */
+/* The next record (marks included). '*found_out' false: the end of what is valid, at nr_record_reader_end. Fails only
+ * if reading does: a damaged record is an end, not an error. */
 NORI_WARN_UNUSED nori_status nr_record_reader_next(struct nr_record_reader *reader, struct nr_record *record_out,
                                                    bool *found_out, struct nori_error *err);
 uint64_t nr_record_reader_end(const struct nr_record_reader *reader);

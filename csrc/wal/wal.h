@@ -3,8 +3,8 @@
  * Locks: the caller holds the append lock (engine.commit_lock, handed over at open) for reserve and append, and not for
  * anything else; nr_wal_sync takes it for the mark that follows a sync. Who syncs first syncs for all that wait.
  *
- * Segment n+1's header names n, its end and its last sequence. Before a sync in n+1 is acknowledged, n is synced, and the
- * name and header of n+1 are: the directory is synced once for each new segment. */
+ * Segment n+1's header names n, its end and its last sequence. Before a sync in n+1 is acknowledged, n is synced, and
+ * the name and header of n+1 are: the directory is synced once for each new segment. */
 #ifndef NR_WAL_WAL_H
 #define NR_WAL_WAL_H
 
@@ -15,15 +15,15 @@ struct nr_wal;
 
 struct nr_wal_params {
     struct nori_env *env;
-    struct nr_dir *root;           /* Borrowed: the database's directory; wal/ below it is made if missing. */
-    struct nr_mutex *append_lock;  /* Borrowed. */
+    struct nr_dir *root;          /* Borrowed: the database's directory; wal/ below it is made if missing. */
+    struct nr_mutex *append_lock; /* Borrowed. */
     uint64_t database_id;
     uint64_t segment_bytes;
     bool mapped;
-    uint64_t first_segment;        /* Number of the segment to begin with. Greater than any file in wal/. */
-    struct nr_position previous;   /* The log's end so far; {0, 0}: none. */
-    uint64_t last_sequence;        /* At that end. */
-    uint64_t retain_bytes;         /* Collected segments kept beyond need. */
+    uint64_t first_segment;      /* Number of the segment to begin with. Greater than any file in wal/. */
+    struct nr_position previous; /* The log's end so far; {0, 0}: none. */
+    uint64_t last_sequence;      /* At that end. */
+    uint64_t retain_bytes;       /* Collected segments kept beyond need. */
 };
 
 /* Begins a new segment and makes it durable, name and header (also the directory wal/). */
@@ -34,17 +34,18 @@ NORI_WARN_UNUSED nori_status nr_wal_open(const struct nr_wal_params *params, str
 void nr_wal_close(struct nr_wal *wal, bool remove_segments);
 
 /* Under the append lock. Makes sure that a record of 'payload_bytes' can be appended: goes on to the next segment where
- * it does not fit (a record larger than a segment gets one of its own). Failure has changed nothing: NORI_IO (ENOSPC ...) or
- * NORI_NO_MEMORY, tried again on the next write. NORI_AGAIN if !may_wait and it takes a system call. */
+ * it does not fit (a record larger than a segment gets one of its own). Failure has changed nothing: NORI_IO (ENOSPC
+ * ...) or NORI_NO_MEMORY, tried again on the next write. NORI_AGAIN if !may_wait and it takes a system call. */
 NORI_WARN_UNUSED nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, bool may_wait,
                                             struct nori_error *err);
-/* Under the append lock, after reserve. A mapped log does not fail. A written one may: the outcome is indeterminate, and
- * the log has failed: every later call says NORI_POISONED with the first cause. */
+/* Under the append lock, after reserve. A mapped log does not fail. A written one may: the outcome is indeterminate,
+ * and the log has failed: every later call says NORI_POISONED with the first cause. */
 NORI_WARN_UNUSED nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence, uint32_t count, nori_slice payload,
                                            struct nr_position *end_out, struct nori_error *err);
 /* Returns once everything before 'position' is on disk: at once, by waiting for the sync under way, or by syncing up to
  * the end of what has been appended by then. A failed fsync is never tried again: all who wait for it get its error
- * (NORI_IO, indeterminate), later calls NORI_POISONED. NORI_INTERRUPTED by the thread's hook while waiting for another's sync. */
+ * (NORI_IO, indeterminate), later calls NORI_POISONED. NORI_INTERRUPTED by the thread's hook while waiting for
+ * another's sync. */
 NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, struct nori_error *err);
 
 /* What is complete: the end of the last append, and its last sequence. Any thread. */
@@ -55,11 +56,13 @@ struct nr_position nr_wal_synced(struct nr_wal *wal, uint64_t *sequence_out);
 /* A background worker's round: blocks and pages ahead of the writer, the next segment ready (also the spare one that a
  * full disk leaves). Not under the append lock. Failure is not the log's: tried again next time. */
 NORI_WARN_UNUSED nori_status nr_wal_prepare(struct nr_wal *wal, struct nori_error *err);
-/* True when the writer has used up enough of what was prepared for nr_wal_prepare to be worth a call. Any thread; cheap. */
+/* True when the writer has used up enough of what was prepared for nr_wal_prepare to be worth a call. Any thread;
+ * cheap. */
 bool nr_wal_wants_prepare(const struct nr_wal *wal);
 
-/* Segments below 'oldest_needed' (and beyond retain_bytes) go: one is kept for recycling, the others unlinked. Segments of
- * former sessions (numbers below first_segment) included. What is collected must not be needed by any durable manifest. */
+/* Segments below 'oldest_needed' (and beyond retain_bytes) go: one is kept for recycling, the others unlinked. Segments
+ * of former sessions (numbers below first_segment) included. What is collected must not be needed by any durable
+ * manifest. */
 NORI_WARN_UNUSED nori_status nr_wal_collect(struct nr_wal *wal, uint64_t oldest_needed, struct nori_error *err);
 
 struct nr_wal_stats {

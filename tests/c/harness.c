@@ -49,8 +49,10 @@ int main(int argc, char **argv)
     int passed = 0, failed = 0;
     for (const struct test_case *test = first_case; test; test = test->next) {
         if (argc > 1 && !strstr(test->name, argv[1])) continue;
-        if (run_case(test)) failed++;
-        else passed++;
+        if (run_case(test))
+            failed++;
+        else
+            passed++;
     }
     printf("%s: %d passed, %d failed\n", strrchr(argv[0], '/') ? strrchr(argv[0], '/') + 1 : argv[0], passed, failed);
     return failed != 0;

@@ -31,7 +31,7 @@ __attribute__((noreturn)) void test_abandon(void);
 
 #define TEST(test_name)                                                                                                \
     static void test_name(void);                                                                                       \
-    static struct test_case test_name##_case = {#test_name, test_name, NULL};                                         \
+    static struct test_case test_name##_case = {#test_name, test_name, NULL};                                          \
     __attribute__((constructor)) static void test_name##_register(void)                                                \
     {                                                                                                                  \
         test_register(&test_name##_case);                                                                              \

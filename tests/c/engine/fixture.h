@@ -69,7 +69,8 @@ static inline nori_status get_text(struct nori_engine *engine, const struct nori
         struct nori_error got_error;                                                                                   \
         EXPECT_OK(get_text(engine, snapshot, key, &got_value, &got_found, &got_error), &got_error);                    \
         if (!got_found) FAIL("%s is absent, expected \"%s\"", key, expected);                                          \
-        if (strcmp(got_value.text, expected) != 0) FAIL("%s is \"%s\", expected \"%s\"", key, got_value.text, expected); \
+        if (strcmp(got_value.text, expected) != 0)                                                                     \
+            FAIL("%s is \"%s\", expected \"%s\"", key, got_value.text, expected);                                      \
     } while (0)
 #define EXPECT_ABSENT(engine, snapshot, key)                                                                           \
     do {                                                                                                               \

@@ -112,8 +112,7 @@ static inline nori_status script_scan(struct nori_engine *engine, const struct s
 }
 
 /* Step 'step' of the script. Writes are noted in the model before they are tried. */
-static inline nori_status script_step(struct nori_engine *engine, struct model *model, int step,
-                                      struct nori_error *err)
+static inline nori_status script_step(struct nori_engine *engine, struct model *model, int step, struct nori_error *err)
 {
     char key[16], value[SCRIPT_VALUE_BYTES + 1];
     struct nori_write_options options = {.sync = step % 9 == 0 ? 1 : -1, .ttl_secs = -1};
@@ -152,8 +151,10 @@ static inline nori_status script_step(struct nori_engine *engine, struct model *
             state->from[other] = number;
             rc = nori_batch_put(batch, nr_slice_text(key), nr_slice_text(value), 0, err);
         }
-        if (rc == NORI_OK) rc = nori_write(engine, batch, &options, &sequence, err);
-        else err->outcome = NORI_NOT_APPLIED;
+        if (rc == NORI_OK)
+            rc = nori_write(engine, batch, &options, &sequence, err);
+        else
+            err->outcome = NORI_NOT_APPLIED;
         nori_batch_destroy(batch);
     } else {
         script_value(number, value);

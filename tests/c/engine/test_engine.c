@@ -134,7 +134,8 @@ TEST(scans_respect_bounds_direction_limit_and_seek)
         if (c == 'e') EXPECT_OK(nori_flush(engine, &error), &error);
     }
     nori_slice start = nr_slice_text("b"), stop = nr_slice_text("h");
-    struct nori_scan_params params = {.start = &start, .stop = &stop, .exclude_start = true, .include_stop = true, .limit = 4};
+    struct nori_scan_params params = {
+        .start = &start, .stop = &stop, .exclude_start = true, .include_stop = true, .limit = 4};
     EXPECT_OK(nori_scan_open(engine, &params, &scan, &error), &error);
     EXPECT_OK(nori_scan_count(scan, &left, &error), &error);
     EXPECT_EQ(left, 4);
@@ -178,9 +179,11 @@ TEST(pop_setdefault_and_pop_last_see_what_is_there)
     EXPECT(strcmp(value.text, "1") == 0);
     EXPECT_OK(nori_pop(engine, nr_slice_text("a"), NULL, take_text, &value, &found, &error), &error);
     EXPECT(!found);
-    EXPECT_OK(nori_set_default(engine, nr_slice_text("b"), nr_slice_text("x"), NULL, take_text, &value, &found, &error), &error);
+    EXPECT_OK(nori_set_default(engine, nr_slice_text("b"), nr_slice_text("x"), NULL, take_text, &value, &found, &error),
+              &error);
     EXPECT(found && strcmp(value.text, "2") == 0);
-    EXPECT_OK(nori_set_default(engine, nr_slice_text("c"), nr_slice_text("3"), NULL, take_text, &value, &found, &error), &error);
+    EXPECT_OK(nori_set_default(engine, nr_slice_text("c"), nr_slice_text("3"), NULL, take_text, &value, &found, &error),
+              &error);
     EXPECT(!found);
     EXPECT_OK(nori_pop_last(engine, NULL, NULL, take_text, &value, &found, &error), &error);
     EXPECT(found && strcmp(value.text, "3") == 0);

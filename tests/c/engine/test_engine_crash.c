@@ -72,8 +72,10 @@ static void stop_at(uint64_t seed, uint64_t at, bool is_power_cut, uint64_t reco
     nori_simdisk_stop_at(env, at);
     run_script(env, &model, &engine);
     int oldest = is_power_cut ? model.durable : model.acknowledged;
-    if (is_power_cut) EXPECT_OK(nori_simdisk_crash(env, -1.0, &error), &error);
-    else nori_simdisk_kill(env);
+    if (is_power_cut)
+        EXPECT_OK(nori_simdisk_crash(env, -1.0, &error), &error);
+    else
+        nori_simdisk_kill(env);
     nori_destroy(engine);
     if (recovery_stop) {
         /* The recovery is interrupted, too. */
@@ -83,8 +85,10 @@ static void stop_at(uint64_t seed, uint64_t at, bool is_power_cut, uint64_t reco
             if (nori_count(engine, NULL, &count, &error) != NORI_OK) count = 0;
             if (nori_flush(engine, &error) != NORI_OK) count = 0;
         }
-        if (is_power_cut) EXPECT_OK(nori_simdisk_crash(env, -1.0, &error), &error);
-        else nori_simdisk_kill(env);
+        if (is_power_cut)
+            EXPECT_OK(nori_simdisk_crash(env, -1.0, &error), &error);
+        else
+            nori_simdisk_kill(env);
         nori_destroy(engine);
     }
     expect_recovers(env, &model, oldest, at);

@@ -1,4 +1,5 @@
-/* Threads on a real file system: readers while flushes and compactions run, writers against each other, close in flight. */
+/* Threads on a real file system: readers while flushes and compactions run, writers against each other, close in
+ * flight. */
 #include "fixture.h"
 
 #include <pthread.h>
@@ -30,7 +31,7 @@ static void remove_directory(const struct directory *directory)
  * sees round r up to some key and round r - 1 behind it. */
 struct rounds {
     struct nori_engine *engine;
-    _Atomic int done;    /* Rounds completed: every key is at least this. */
+    _Atomic int done; /* Rounds completed: every key is at least this. */
     _Atomic bool is_over;
     _Atomic int failures;
     char message[256];
@@ -51,9 +52,12 @@ static void check_gets(struct rounds *rounds, unsigned *random)
     int least = atomic_load(&rounds->done);
     *random = *random * 1664525u + 1013904223u;
     snprintf(key, sizeof key, "key%04u", (*random >> 8) % KEYS);
-    if (get_text(rounds->engine, NULL, key, &value, &found, &error) != NORI_OK) fail_round(rounds, error.text, 0, 0);
-    else if (!found && least > 0) fail_round(rounds, "get finds nothing", least, 0);
-    else if (found && atoi(value.text) < least) fail_round(rounds, "get is stale", least, atoi(value.text));
+    if (get_text(rounds->engine, NULL, key, &value, &found, &error) != NORI_OK)
+        fail_round(rounds, error.text, 0, 0);
+    else if (!found && least > 0)
+        fail_round(rounds, "get finds nothing", least, 0);
+    else if (found && atoi(value.text) < least)
+        fail_round(rounds, "get is stale", least, atoi(value.text));
 }
 
 static void check_scan(struct rounds *rounds)
@@ -76,7 +80,8 @@ static void check_scan(struct rounds *rounds)
         for (size_t i = 0; i < count; i++) {
             int value = atoi((const char *)entries[i].value.data);
             if (value < least) fail_round(rounds, "scan is stale", least, value);
-            if (previous >= 0 && (value > previous || value < previous - 1)) fail_round(rounds, "scan mixes moments", previous, value);
+            if (previous >= 0 && (value > previous || value < previous - 1))
+                fail_round(rounds, "scan mixes moments", previous, value);
             previous = value;
         }
         total += count;
