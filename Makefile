@@ -1,7 +1,9 @@
 # make tour    the main job, on real input
 # make test    builds, C tests (plain, and with address and undefined sanitizers), pytest
 #
-# Both make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
+# make bench   the workloads against rocksdict, plyvel and lmdb (ARGS="--n 100000", "--repeat 5")
+#
+# All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3
 VENV := .venv
 JOBS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
@@ -9,7 +11,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
 
-.PHONY: tour test build setup ctest ctest-sanitize ctest-thread pytest lint clean
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -19,6 +21,10 @@ test: build
 	@$(MAKE) --silent --no-print-directory ctest
 	@$(MAKE) --silent --no-print-directory ctest-sanitize
 	@$(MAKE) --silent --no-print-directory pytest
+
+bench: build
+	@$(MAKE) --silent --no-print-directory $(VENV)/.bench-tools
+	@$(VENV)/bin/python -m benchmarks $(ARGS)
 
 # The extension, compiled anew when a source changed. The second make sees what setup left.
 build: setup
@@ -34,6 +40,10 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.test-tools:
 	@$(PIP) install pytest hypothesis
+	@touch $@
+
+$(VENV)/.bench-tools: benchmarks/requirements.txt
+	@$(PIP) install -r $<
 	@touch $@
 
 $(VENV)/.lint-tools:

@@ -89,6 +89,6 @@ uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t leve
 /* K for slots of a level under the options' strategy. */
 uint32_t nr_planner_k_max(const struct nr_version *version, const struct nori_options *options, uint32_t level);
 
-#define NR_L0_ADMIT_DEPTH 4 /* Level 0 stacks this deep are admitted. */
+#define NR_L0_ADMIT_DEPTH 4 /* Level 0 stacks this deep are admitted; sooner where writers stall sooner. */
 
 #endif

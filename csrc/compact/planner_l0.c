@@ -6,6 +6,12 @@
 /* Level 0 runs, however disjoint, that a get may have to look at. */
 #define MANY_RUNS (4 * NR_L0_ADMIT_DEPTH)
 
+/* A limit on level 0 below the usual depth is met before writers stall at it. */
+static size_t admit_depth(const struct nori_options *options)
+{
+    return NR_MIN((size_t)NR_L0_ADMIT_DEPTH, (size_t)options->l0.max_files);
+}
+
 static bool has_overlap(const struct nr_run *run, const struct nr_slot *slot)
 {
     return nr_run_overlaps(run, slot->start, slot->end);
@@ -108,8 +114,9 @@ static void consider_admission(struct nr_planner *planner)
         double score = 0;
         for (size_t i = 0; i < level0->run_count; i++) count += has_overlap(level0->runs[i], slot);
         if (count == 0) continue;
-        if (count >= NR_L0_ADMIT_DEPTH) {
-            score = (double)(count * count) / (NR_L0_ADMIT_DEPTH * NR_L0_ADMIT_DEPTH);
+        size_t depth = admit_depth(planner->view->options);
+        if (count >= depth) {
+            score = (double)(count * count) / (double)(depth * depth);
         }
         if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot)) {
             score = NR_MAX(score, (double)level0->run_count / MANY_RUNS);
@@ -176,6 +183,6 @@ void nr_planner_consider_l0(struct nr_planner *planner)
     size_t run_count = nr_version_level0(planner->version)->run_count;
     bool is_manual = planner->view->is_manual;
     if (run_count == 0 || planner->version->level_count < 2) return;
-    if (is_manual || run_count >= NR_L0_ADMIT_DEPTH) consider_admission(planner);
+    if (is_manual || run_count >= admit_depth(planner->view->options)) consider_admission(planner);
     if (!is_manual && run_count >= MERGE_COUNT) consider_merge(planner);
 }

@@ -1,6 +1,8 @@
 /* Calls of the API as the engine counts them: who is inside, whether it may be. */
 #include "engine/engine.h"
 
+#include <errno.h>
+
 nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err)
 {
     return NR_FAIL(err, NORI_CLOSED, "%s is closed", engine->path);
@@ -23,6 +25,17 @@ nori_status nr_call_enter(struct nori_engine *engine, unsigned *stripe_out, stru
 void nr_call_leave(struct nori_engine *engine, unsigned stripe)
 {
     atomic_fetch_sub_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
+}
+
+nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, struct nori_error *err)
+{
+    if (NR_LIKELY(rc != NORI_IO || !engine->is_read_only || !err || err->sys_errno != ENOENT)) return rc;
+    char path[sizeof err->path];
+    memcpy(path, err->path, sizeof path);
+    rc = NR_FAIL(err, NORI_STALE, "the writer removed %s meanwhile; open the database again", path);
+    memcpy(err->path, path, sizeof path);
+    err->sys_errno = ESTALE;
+    return rc;
 }
 
 void nr_engine_poison(struct nori_engine *engine, const struct nori_error *cause)

@@ -118,6 +118,22 @@ static void release(struct nori_engine *engine, bool remove_log)
     engine->dir = NULL;
 }
 
+/* An open that failed after it began a segment: nothing is in it, and no manifest needs it. The log of before stays. */
+static void abandon_log(struct nori_engine *engine)
+{
+    char name[NR_FILE_NAME_BYTES];
+    struct nr_dir *wal_dir = NULL;
+    uint64_t segment = nr_wal_end(engine->wal, NULL).segment;
+    nr_wal_close(engine->wal, false);
+    engine->wal = NULL;
+    nr_name_segment(name, segment);
+    if (nr_dir_open_at(engine->dir, NR_WAL_DIRECTORY, false, &wal_dir, NULL) != NORI_OK) return;
+    if (nr_dir_unlink(wal_dir, name, NULL) != NORI_OK) {
+        /* It stays, empty; the next open reads over it. */
+    }
+    nr_dir_close(wal_dir);
+}
+
 /* The sole closer. NORI_INTERRUPTED leaves the engine closing. */
 static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct nori_error *err)
 {
@@ -128,6 +144,7 @@ static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct
         if (rc != NORI_OK) return rc;
     }
     nr_workers_stop(engine);
+    if (!is_orderly && engine->wal && !engine->manifest) abandon_log(engine);
     if (is_orderly && engine->wal) remove_log = write_end(engine, &first, err);
     release(engine, remove_log);
     atomic_store(&engine->state, NR_STATE_CLOSED);

@@ -55,7 +55,7 @@ nori_status nori_count(struct nori_engine *engine, const struct nori_snapshot *s
     struct nr_moment moment = {atomic_load(&engine->published_sequence), nr_engine_now_ms(engine)};
     if (snapshot) moment = nr_snapshot_moment(snapshot);
     if (snapshot || !recall(engine, moment.sequence, count_out)) {
-        rc = count_visible(engine, stripe, moment, view, count_out, err);
+        rc = nr_judge_read(engine, count_visible(engine, stripe, moment, view, count_out, err), err);
         /* A view that was rotated away from under the sequence shows less than the sequence says. */
         bool is_whole = nr_memtable_last_sequence(view->layers[0].memtable) >= moment.sequence ||
                         (nr_memtable_is_empty(view->layers[0].memtable) && view->layer_count == 1 &&

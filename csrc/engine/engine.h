@@ -186,6 +186,8 @@ struct nori_engine {
 NORI_WARN_UNUSED nori_status nr_call_enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err);
 void nr_call_leave(struct nori_engine *engine, unsigned stripe);
 NORI_WARN_UNUSED nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err);
+/* What a failed read is for the caller: beside a live writer a table that is gone makes the view stale, not absent. */
+NORI_WARN_UNUSED nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, struct nori_error *err);
 /* Remembers the first cause; from now on writes raise NORI_POISONED. */
 void nr_engine_poison(struct nori_engine *engine, const struct nori_error *cause);
 NORI_WARN_UNUSED nori_status nr_fail_poisoned(struct nori_engine *engine, struct nori_error *err);

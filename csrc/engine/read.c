@@ -98,7 +98,7 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     else
         moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_acquire), 0};
     struct nr_lookup lookup = {.key = key, .hash = nr_hash_key(key), .sequence = moment.sequence};
-    NR_CHECK(nr_view_search(engine, view, &lookup, &read, err));
+    NR_CHECK(nr_judge_read(engine, nr_view_search(engine, view, &lookup, &read, err), err));
     if (lookup.found) {
         if (!snapshot && nr_tag_type(lookup.tag) == NR_TYPE_PUT_EXPIRING) moment.now_ms = nr_engine_now_ms(engine);
         *found_out = nr_lookup_value(&lookup, moment.now_ms, &value);
@@ -126,6 +126,7 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
     nori_status rc = nr_call_enter(engine, &call, err);
     if (rc != NORI_OK) return rc;
     view = nr_view_acquire(engine);
+    uint64_t blocks_read = 0;
     struct nr_moment moment = {atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
                                nr_engine_now_ms(engine)};
     if (snapshot) moment = nr_snapshot_moment(snapshot);
@@ -134,14 +135,15 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
         nori_slice value;
         /* A section for each key: values live as long as it. */
         stripe = nr_epoch_enter(&engine->epoch);
-        rc = nr_view_search(engine, view, &lookup, &read, err);
+        rc = nr_judge_read(engine, nr_view_search(engine, view, &lookup, &read, err), err);
         if (rc == NORI_OK && nr_lookup_value(&lookup, moment.now_ms, &value) && !fn(arg, i, value))
             rc = nr_fail_memory(err, value.size);
         nr_read_clear(&read);
         nr_epoch_leave(&engine->epoch, stripe);
+        if (read.blocks_read != blocks_read) collect_after(engine, true);
+        blocks_read = read.blocks_read;
         if (rc == NORI_OK && !(flags & NORI_NO_WAIT)) rc = nr_interrupt_poll(err);
     }
-    collect_after(engine, read.blocks_read > 0);
     if (rc != NORI_AGAIN) {
         atomic_fetch_add_explicit(&engine->stripes[call].gets, count, memory_order_relaxed);
         nr_read_account(engine, call, &read);

@@ -1,9 +1,9 @@
 /* A new database, or an old one brought back: options, manifest, log (design 3).
  *
- * The order for a writer: the manifest is read; the log is examined, which decides where it ends; a new manifest, a
- * snapshot of the old one, takes its place; the log is replayed into memtables; a new segment whose header names the
- * log's end is made durable. Every step can be interrupted and begun again. What was replayed counts as unsynced until
- * it is in tables: the page cache it was read from is not trusted. */
+ * The order for a writer: the manifest is read; the log is examined, which decides where it ends; the log is replayed
+ * into memtables; a new segment whose header names the log's end is made durable; a new manifest, a snapshot of the old
+ * one, takes its place. Every step can be interrupted and begun again. What was replayed counts as unsynced until it is
+ * in tables: the page cache it was read from is not trusted. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -125,7 +125,9 @@ static nori_status replay_record(void *arg, const struct nr_record *record, stru
         if (rc != NORI_OK) return rc;
         nr_engine_activate(engine);
         bool done = nr_view_peek(engine)->layer_count > NR_STALL_LAYERS;
-        if (done) rc = nr_flush_once(engine, &done, err);
+        /* More than memory should hold: what came first goes into tables now, by a manifest of this session. */
+        if (done && !engine->manifest) rc = nr_manifest_renew(engine, nr_view_peek(engine)->version, err);
+        if (done && rc == NORI_OK) rc = nr_flush_once(engine, &done, err);
         if (rc != NORI_OK) return rc;
     }
     nori_status rc = nr_memtable_reserve(engine->active, record->payload, record->count, record->sequence, err);
@@ -304,18 +306,17 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
                             state.counters.flushed_sequence, engine->is_read_only, &log, err));
     NR_CHECK(nr_caches_open(engine, err));
     bool is_empty = log.last_sequence <= state.counters.flushed_sequence;
-    struct nr_position previous = is_empty ? (struct nr_position){0, 0} : log.end;
+    struct nr_position previous = log.part_count > 0 ? log.end : (struct nr_position){0, 0};
     uint64_t next_segment = NR_MAX(log.next_segment, state.counters.log_number);
-    if (!engine->is_read_only) {
-        if (is_empty) engine->counters.log_number = next_segment;
-        NR_CHECK(nr_manifest_renew(engine, state.version, err));
-        remove_strays(engine, state.version);
-    }
-    NR_CHECK(nr_view_begin(engine, state.version, engine->counters.log_number, err));
+    NR_CHECK(nr_view_begin(engine, state.version, is_empty ? next_segment : engine->counters.log_number, err));
     nr_engine_activate(engine);
     NR_CHECK(replay(engine, &log, next_segment, err));
     if (engine->is_read_only) goto out;
+    /* The log's space first: on a full disk open fails here, and has changed nothing. */
     NR_CHECK(begin_log(engine, next_segment, previous, err));
+    if (is_empty) engine->counters.log_number = next_segment;
+    if (!engine->manifest) NR_CHECK(nr_manifest_renew(engine, state.version, err));
+    remove_strays(engine, state.version);
     if (is_empty) nr_log_collect(engine);
 out:
     nr_wal_log_clear(&log);

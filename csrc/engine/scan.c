@@ -260,7 +260,7 @@ nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_
     struct nr_histogram *latency = &scan->engine->latency[NORI_LATENCY_SCAN];
     uint64_t nth = atomic_fetch_add_explicit(&latency->count, 1, memory_order_relaxed);
     uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
-    rc = next_chunk(scan, max_count, max_bytes, count_out, err);
+    rc = nr_judge_read(scan->engine, next_chunk(scan, max_count, max_bytes, count_out, err), err);
     *entries_out = scan->entries;
     if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
     if (scan->read.blocks_read > 0) nr_epoch_collect(&scan->engine->epoch);
@@ -304,6 +304,7 @@ nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct 
     }
     *count_out = count;
 out:
+    rc = nr_judge_read(scan->engine, rc, err);
     nr_read_account(scan->engine, stripe, &scan->read);
     nr_call_leave(scan->engine, stripe);
     return rc;

@@ -146,7 +146,9 @@ PyObject *py_raise(struct py_state *state, const char *path, nori_status rc, con
         return NULL;
     }
     if (default_errno) {
-        exception = make_os_error(class, error->sys_errno ? error->sys_errno : default_errno, path, error);
+        /* What a damaged database makes of a missing file is not "no such file". */
+        bool is_cause = error->sys_errno && rc != NORI_CORRUPTION && rc != NORI_FORMAT;
+        exception = make_os_error(class, is_cause ? error->sys_errno : default_errno, path, error);
     } else {
         PyObject *text = decode_text(error->text[0] ? error->text : nori_status_name(rc));
         exception = text ? PyObject_CallOneArg(class, text) : NULL;

@@ -140,7 +140,7 @@ static nori_status set_shape(struct nr_edit_op *op, const struct nr_edit_shape *
 
 nori_status nr_edit_add_file(struct nr_edit *edit, struct nr_table_file *file, struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_ADD_FILE, &op, err);
     if (rc == NORI_OK) op->file = nr_table_file_ref(file);
     return rc;
@@ -148,7 +148,7 @@ nori_status nr_edit_add_file(struct nr_edit *edit, struct nr_table_file *file, s
 
 nori_status nr_edit_push_l0(struct nr_edit *edit, struct nr_run *run, struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_PUSH_L0, &op, err);
     if (rc != NORI_OK) return rc;
     return settle_op(edit, set_runs(op, &run, 1, err));
@@ -157,7 +157,7 @@ nori_status nr_edit_push_l0(struct nr_edit *edit, struct nr_run *run, struct nor
 nori_status nr_edit_subtract_l0(struct nr_edit *edit, uint64_t run_id, nori_slice start, struct nr_bound end,
                                 struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_SUBTRACT_L0, &op, err);
     if (rc != NORI_OK) return rc;
     op->first_id = run_id;
@@ -167,7 +167,7 @@ nori_status nr_edit_subtract_l0(struct nr_edit *edit, uint64_t run_id, nori_slic
 nori_status nr_edit_merge_l0(struct nr_edit *edit, uint64_t newest_run_id, uint64_t oldest_run_id, struct nr_run *run,
                              struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_MERGE_L0, &op, err);
     if (rc != NORI_OK) return rc;
     op->first_id = newest_run_id;
@@ -178,7 +178,7 @@ nori_status nr_edit_merge_l0(struct nr_edit *edit, uint64_t newest_run_id, uint6
 nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t level, nori_slice start, uint32_t k_max,
                              struct nr_run *const *runs, size_t run_count, struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_SET_SLOT, &op, err);
     if (rc != NORI_OK) return rc;
     op->level = level;
@@ -191,7 +191,7 @@ nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t level, nori_slice st
 nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards, size_t guard_count,
                                uint64_t first_slot_id, uint32_t k_max, struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     struct nr_edit_shape *shape = NULL;
     nori_status rc = add_op(edit, NR_EDIT_SET_GUARDS, &op, err);
     if (rc != NORI_OK) return rc;
@@ -211,7 +211,7 @@ nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_
 nori_status nr_edit_set_shape(struct nr_edit *edit, uint32_t level, const struct nr_edit_shape *shape, size_t count,
                               struct nori_error *err)
 {
-    struct nr_edit_op *op;
+    struct nr_edit_op *op = NULL;
     nori_status rc = add_op(edit, NR_EDIT_SET_SHAPE, &op, err);
     if (rc != NORI_OK) return rc;
     op->level = level;

@@ -96,8 +96,12 @@ static nori_status read_header(const struct examination *examination, struct seg
     NR_CHECK(nr_file_read_at(file, 0, bytes, sizeof(bytes), &got, err));
     enum nr_header_verdict verdict = nr_file_header_decode(nr_slice(bytes, got), NR_MAGIC_SEGMENT, &header);
     if (verdict == NR_HEADER_DAMAGED) goto out;
-    /* A spare or recycled file has another's header, or none. */
-    if (header.database_id != examination->database_id || header.number != segment->number) goto out;
+    /* A spare or recycled file has the header of another segment of ours, or none. */
+    if (header.database_id != examination->database_id) {
+        rc = nr_fail_corrupt(err, file->path, 0, "log", "the log segment belongs to another database");
+        goto out;
+    }
+    if (header.number != segment->number) goto out;
     if (verdict == NR_HEADER_UNREADABLE) {
         rc = NR_FAIL(err, NORI_FORMAT, "%s was written by a newer version", file->path);
         goto out;

@@ -22,6 +22,7 @@ static inline void model_options(struct nori_options *options)
     options->level1_bytes = 4000;
     options->table_bytes = 1000;
     options->k_global = 4;
+    options->l0.max_files = 12;
     options->strategy = NORI_STRATEGY_ATLL;
     options->memtable.flush_trigger_bytes = 400;
     options->tombstones.density_threshold = 0.5;

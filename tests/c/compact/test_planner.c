@@ -93,7 +93,9 @@ static void reset(struct parser *parser, const char *name)
 static void parse_option(struct parser *parser, const char *name, double value)
 {
     struct nori_options *options = &parser->options;
-    if (!strcmp(name, "level1_bytes"))
+    if (!strcmp(name, "l0_max_files"))
+        options->l0.max_files = (int64_t)value;
+    else if (!strcmp(name, "level1_bytes"))
         options->level1_bytes = (uint64_t)value;
     else if (!strcmp(name, "l1_slot_count"))
         options->l1_slot_count = (int64_t)value;

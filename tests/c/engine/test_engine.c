@@ -331,3 +331,28 @@ TEST(a_deleted_range_stays_deleted_in_scans_however_its_tables_are_cut)
     nori_destroy(engine);
     nori_simdisk_destroy(env);
 }
+
+TEST(a_reader_whose_table_the_writer_removed_is_stale_and_not_wrong)
+{
+    struct nori_env *env = make_disk(11);
+    struct nori_engine *engine, *reader;
+    struct nori_error error;
+    struct text_value value;
+    bool found;
+    struct nori_open_params params = {.env = env, .read_only = true};
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    EXPECT_OK(put_text(engine, "k", "old", &error), &error);
+    EXPECT_OK(nori_flush(engine, &error), &error);
+    EXPECT_OK(nori_open("/db", &params, &reader, &error), &error);
+    EXPECT_OK(put_text(engine, "k", "new", &error), &error);
+    EXPECT_OK(nori_compact(engine, NULL, NULL, NULL, NULL, &error), &error);
+    EXPECT_OK(put_text(engine, "k", "newer", &error), &error);
+    EXPECT_OK(nori_compact(engine, NULL, NULL, NULL, NULL, &error), &error);
+    EXPECT_OK(nori_sync(engine, &error), &error);
+    EXPECT_STATUS(get_text(reader, NULL, "k", &value, &found, &error), NORI_STALE, &error);
+    EXPECT_OK(nori_close(reader, &error), &error);
+    nori_destroy(reader);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}

@@ -205,7 +205,7 @@ TEST(a_newer_format_is_told_from_damage)
     header.extra[0] = number - 1;
     nr_file_header_encode(&header, bytes); /* Of another database. */
     write_segment(&f, number, bytes, sizeof(bytes));
-    expect_recovered(&f, 3);
+    EXPECT_STATUS(fixture_recover(&f, &log, &err), NORI_CORRUPTION, &err);
     header.database_id = DATABASE_ID;
     nr_file_header_encode(&header, bytes);
     write_segment(&f, number, bytes, sizeof(bytes));

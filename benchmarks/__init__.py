@@ -1,0 +1,1 @@
+"""Compares nori_lsm with the embedded stores a Python programmer can install: python -m benchmarks"""

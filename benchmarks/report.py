@@ -1,0 +1,125 @@
+"""Tables from results: rates, and the ratio of nori_lsm to the best peer."""
+
+from statistics import median
+from typing import Any
+
+from .engines import NOT_PEERS
+from .runner import Results
+from .workloads import WORKLOADS
+
+MIB = 1 << 20
+MEASURES = ("seconds", "thread_seconds")
+
+
+def by_round(results: Results, engine: str, workload: str, measure: str = "seconds") -> dict[int, float]:
+    """Operations a second in each round."""
+    return {
+        row["round"]: row["operations"] / max(row[measure], 1e-9)
+        for row in results.rows
+        if row["engine"] == engine and row["workload"] == workload
+    }
+
+
+def rate(results: Results, engine: str, workload: str, measure: str = "seconds") -> float | None:
+    rounds = by_round(results, engine, workload, measure)
+    return median(rounds.values()) if rounds else None
+
+
+def best_peer(results: Results, workload: str, measure: str = "seconds") -> str | None:
+    rates = {name: rate(results, name, workload, measure) for name in results.versions if name not in NOT_PEERS}
+    known = {name: value for name, value in rates.items() if value is not None}
+    return max(known, key=lambda name: known[name]) if known else None
+
+
+def ratio_text(results: Results, engine: str, peer: str | None, workload: str, measure: str = "seconds") -> str:
+    """The median of the rounds' ratios, and the least and the greatest where there are several."""
+    if peer is None:
+        return "-"
+    ours, theirs = (by_round(results, name, workload, measure) for name in (engine, peer))
+    ratios = [ours[turn] / theirs[turn] for turn in ours if turn in theirs]
+    if not ratios:
+        return "-"
+    text = f"{median(ratios):.2f} x"
+    return text if len(ratios) == 1 else f"{text} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def rate_text(value: float | None) -> str:
+    if value is None:
+        return "-"
+    thousands = value / 1e3
+    return f"{thousands:,.0f}" if thousands >= 100 else f"{thousands:.1f}"
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def ratios(results: Results, timed_names: list[str]) -> str:
+    rows = []
+    for workload in timed_names:
+        peer = best_peer(results, workload)
+        by_processor = best_peer(results, workload, "thread_seconds")
+        rows.append(
+            [
+                workload,
+                ratio_text(results, "nori", peer, workload),
+                ratio_text(results, "nori-written", peer, workload),
+                f"{peer} {rate_text(rate(results, peer, workload))}" if peer else "-",
+                ratio_text(results, "nori", by_processor, workload, "thread_seconds"),
+            ]
+        )
+    header = ["workload", "nori / best peer", "written log / best peer", "best peer, k/s", "by processor time"]
+    return table(header, rows)
+
+
+def rates(results: Results, timed_names: list[str]) -> str:
+    names = list(results.versions)
+    rows = [[workload, *(rate_text(rate(results, name, workload)) for name in names)] for workload in timed_names]
+    return table(["thousand operations a second", *names], rows)
+
+
+def memory(results: Results) -> str:
+    """The memory workload, then what each engine grew by in the others."""
+    rows = []
+    for name in results.versions:
+        measured = [row for row in results.rows if row["engine"] == name]
+        small = [row for row in measured if row["workload"] == "memory"]
+        grown = [row["peak_bytes"] for row in measured if row["workload"] != "memory"]
+        rows.append([name, *small_memory(small), f"{max(grown) / MIB:.0f}" if grown else "-"])
+    header = ["MiB", "budgets", "grown, anonymous", "with mapped files", "most in other workloads"]
+    return table(header, rows)
+
+
+def small_memory(rows: list[dict[str, Any]]) -> list[str]:
+    if not rows:
+        return ["-", "-", "-"]
+    return [
+        f"{max(row[name] for row in rows) / MIB:.0f}" for name in ("budget_bytes", "anonymous_bytes", "resident_bytes")
+    ]
+
+
+def markdown(results: Results) -> str:
+    settings, machine = results.settings, results.machine
+    present = {row["workload"] for row in results.rows}
+    timed_names = [name for name in WORKLOADS if name in present and name != "memory"]
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items() if version != "-")
+    parts = [
+        f"{settings['count']:,} keys of 16 bytes, "
+        f"values of {settings['value_bytes']} bytes, {settings['rounds']} round(s). "
+        f"{machine['processor']}, {machine['cores']} cores, {machine['system']}, Python {machine['python']}, "
+        f"load {machine['load']:.1f} at the start, {machine['date']}. {versions}.",
+        ratios(results, timed_names),
+        rates(results, timed_names),
+        memory(results),
+    ]
+    if results.failures:
+        failed = [
+            f"- {row['engine']}, {row['stage']}, round {row['round'] + 1}: {row['error']}" for row in results.failures
+        ]
+        parts.append("Failed:\n\n" + "\n".join(failed))
+    return "\n\n".join(parts) + "\n"
+
+
+def failure_text(row: dict[str, Any]) -> str:
+    return f"- {row['engine']}, {row['stage']}, round {row['round'] + 1}: {row['error']}"
