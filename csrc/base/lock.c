@@ -1,5 +1,7 @@
 #include "base/lock.h"
 
+#include <sched.h>
+
 #include <errno.h>
 #include <time.h>
 
@@ -241,4 +243,9 @@ nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint
     rc = nr_interrupt_ask(err);
     nr_mutex_lock(mutex);
     return rc;
+}
+
+void nr_thread_yield(void)
+{
+    sched_yield();
 }

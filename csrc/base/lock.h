@@ -50,6 +50,8 @@ bool nr_cond_wait_for(struct nr_cond *cond, struct nr_mutex *mutex, uint64_t tim
  * NORI_INTERRUPTED if the hook says so; else NORI_OK. No other lock may be held. */
 NORI_WARN_UNUSED nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint64_t timeout_us,
                                                struct nori_error *err);
+/* Lets other threads run. */
+void nr_thread_yield(void);
 /* Asks the thread's interrupt hook now, if 100 ms have passed since it was last asked. For loops. */
 NORI_WARN_UNUSED nori_status nr_interrupt_poll(struct nori_error *err);
 /* The same, at once. */

@@ -198,6 +198,7 @@ void nori_destroy(struct nori_engine *engine)
     nr_cond_destroy(&engine->done_cond);
     nr_cond_destroy(&engine->close_cond);
     nr_cond_destroy(&engine->maintenance_cond);
+    nr_cond_destroy(&engine->preparation_cond);
     nr_free(engine->path);
     nr_free(engine);
 }

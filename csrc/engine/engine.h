@@ -160,9 +160,9 @@ struct nori_engine {
     struct nr_thread *threads[32];
     size_t thread_count;
     _Atomic bool wants_maintenance; /* The maintenance thread sleeps until kicked. */
-    _Atomic bool is_maintenance_kicked;
+    _Atomic bool is_maintenance_kicked, is_preparation_kicked;
     struct nr_mutex maintenance_lock;
-    struct nr_cond maintenance_cond;
+    struct nr_cond maintenance_cond, preparation_cond;
     struct nr_mutex inline_lock;            /* Without threads: one caller works at a time. */
     _Atomic bool is_releasing;              /* Files are let go, not unlinked: the engine ends. */
     uint64_t work_round NR_GUARDED;         /* By lock: rises with each kick. */

@@ -44,6 +44,7 @@ static void init_locks(struct nori_engine *engine)
     nr_cond_init(&engine->done_cond);
     nr_cond_init(&engine->close_cond);
     nr_cond_init(&engine->maintenance_cond);
+    nr_cond_init(&engine->preparation_cond);
     nr_epoch_init(&engine->epoch);
     engine->pins.previous = engine->pins.next = &engine->pins;
 }

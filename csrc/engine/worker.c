@@ -1,5 +1,6 @@
-/* Workers: one thread flushes, some compact, one keeps house (syncs at intervals, prepares and collects the log,
- * rotates an old memtable, unlinks files). On an environment without threads the same rounds run inside the calls. */
+/* Workers: one thread flushes, some compact, one prepares the log ahead of the writer, one keeps house (syncs at
+ * intervals, collects the log, rotates an old memtable, unlinks files). On an environment without threads the same
+ * rounds run inside the calls. */
 #include "engine/engine.h"
 
 #define IDLE_US 1000000u
@@ -64,13 +65,17 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
     return sleep_us;
 }
 
+static void prepare_log(struct nori_engine *engine)
+{
+    if (nr_wal_wants_prepare(engine->wal) && nr_wal_prepare(engine->wal, NULL) != NORI_OK) {
+        /* A full disk, perhaps: writers get its error when they need the space. */
+    }
+}
+
 static void maintain(struct nori_engine *engine)
 {
     uint64_t now_us = nr_env_monotonic_us(engine->env);
     sync_if_due(engine, now_us);
-    if (nr_wal_wants_prepare(engine->wal) && nr_wal_prepare(engine->wal, NULL) != NORI_OK) {
-        /* A full disk, perhaps: writers get its error when they need the space. */
-    }
     rotate_if_old(engine, now_us);
     if (is_due_us(now_us, engine->last_collect_us, engine->options.wal.gc_interval_secs)) {
         engine->last_collect_us = now_us;
@@ -113,13 +118,36 @@ static void kick_maintenance(struct nori_engine *engine)
     nr_mutex_unlock(&engine->maintenance_lock);
 }
 
+/* A thread of its own: a sync under way must not keep the log's next blocks from the writer. */
+static void preparation_thread(void *arg)
+{
+    struct nori_engine *engine = arg;
+    while (!is_stopping(engine)) {
+        atomic_store(&engine->is_preparation_kicked, false);
+        prepare_log(engine);
+        nr_mutex_lock(&engine->maintenance_lock);
+        if (!atomic_load(&engine->is_preparation_kicked))
+            nr_cond_wait_for(&engine->preparation_cond, &engine->maintenance_lock, 60 * IDLE_US);
+        nr_mutex_unlock(&engine->maintenance_lock);
+    }
+}
+
+static void kick_preparation(struct nori_engine *engine)
+{
+    if (atomic_exchange(&engine->is_preparation_kicked, true)) return;
+    nr_mutex_lock(&engine->maintenance_lock);
+    nr_cond_signal(&engine->preparation_cond);
+    nr_mutex_unlock(&engine->maintenance_lock);
+}
+
 void nr_workers_after_write(struct nori_engine *engine)
 {
-    if (NR_UNLIKELY(engine->env->inline_background))
+    if (NR_UNLIKELY(engine->env->inline_background)) {
         nr_workers_run_inline(engine);
-    else if (NR_UNLIKELY(atomic_load_explicit(&engine->wants_maintenance, memory_order_seq_cst) ||
-                         nr_wal_wants_prepare(engine->wal)))
-        kick_maintenance(engine);
+        return;
+    }
+    if (NR_UNLIKELY(atomic_load_explicit(&engine->wants_maintenance, memory_order_seq_cst))) kick_maintenance(engine);
+    if (NR_UNLIKELY(nr_wal_wants_prepare(engine->wal))) kick_preparation(engine);
 }
 
 /* ---------------------------------------------------------------- flush and compaction threads */
@@ -201,8 +229,9 @@ nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err)
     int64_t jobs = NR_MIN(engine->options.io.max_background_jobs, (int64_t)nr_processor_count());
     nori_status rc = NORI_OK;
     if (engine->env->inline_background) return NORI_OK;
-    jobs = NR_MIN(NR_MAX(jobs, 1), (int64_t)NR_ARRAY_LEN(engine->threads) - 2);
+    jobs = NR_MIN(NR_MAX(jobs, 1), (int64_t)NR_ARRAY_LEN(engine->threads) - 3);
     NR_CHECK(start(engine, "nori-log", maintenance_thread, err));
+    NR_CHECK(start(engine, "nori-prepare", preparation_thread, err));
     NR_CHECK(start(engine, "nori-flush", flush_thread, err));
     for (int64_t i = 0; i < jobs; i++) NR_CHECK(start(engine, "nori-compact", compaction_thread, err));
 out:
@@ -219,7 +248,9 @@ void nr_workers_stop(struct nori_engine *engine)
     nr_mutex_unlock(&engine->lock);
     nr_mutex_lock(&engine->maintenance_lock);
     atomic_store(&engine->is_maintenance_kicked, true);
+    atomic_store(&engine->is_preparation_kicked, true);
     nr_cond_broadcast(&engine->maintenance_cond);
+    nr_cond_broadcast(&engine->preparation_cond);
     nr_mutex_unlock(&engine->maintenance_lock);
     for (size_t i = 0; i < engine->thread_count; i++) nr_thread_join(engine->threads[i]);
     engine->thread_count = 0;
@@ -238,6 +269,7 @@ static bool run_round(struct nori_engine *engine)
     if (may_flush && nr_flush_once(engine, &is_flushed, NULL) != NORI_OK) is_flushed = false;
     if (nr_compact_once(engine, &is_compacted, NULL) != NORI_OK) is_compacted = false;
     maintain(engine);
+    prepare_log(engine);
     return is_flushed || is_compacted;
 }
 

@@ -3,6 +3,10 @@
  * two marks follow a record. */
 #include "wal/wal_internal.h"
 
+#include "base/clock.h"
+
+#define MAX_GATHER_NS 100000u
+
 static nori_status sync_segment(struct nr_wal *wal, struct nr_segment *segment, bool is_last, struct nori_error *err)
 {
     nori_status rc = nr_log_sync(segment->log, err);
@@ -30,12 +34,30 @@ out:
     return rc;
 }
 
+/* Writers that were woken together come back one after the other: the first waits for as many as there were last time,
+ * at most half of what a sync takes, rather than sync for itself and keep the others waiting for two. */
+static void gather(struct nr_wal *wal)
+{
+    uint64_t wanted = wal->group_arrivals + wal->group_size;
+    uint64_t begun_ns = wal->group_size > 1 ? nr_clock_ns() : 0;
+    uint64_t limit_ns = NR_MIN(wal->group_sync_ns / 2, MAX_GATHER_NS);
+    while (begun_ns && atomic_load_explicit(&wal->arrivals, memory_order_relaxed) < wanted) {
+        if (nr_clock_ns() - begun_ns >= limit_ns) break;
+        nr_thread_yield();
+    }
+    uint64_t arrivals = atomic_load_explicit(&wal->arrivals, memory_order_relaxed);
+    wal->group_size = arrivals - wal->group_arrivals;
+    wal->group_arrivals = arrivals;
+}
+
 static void lead(struct nr_wal *wal)
 {
     uint64_t sequence;
     struct nori_error own;
 
     nr_error_clear(&own);
+    gather(wal);
+    uint64_t begun_ns = nr_clock_ns();
     struct nr_position target = nr_wal_mark_load(&wal->end, &sequence);
     if (sync_to(wal, target, &own) != NORI_OK) {
         own.code = NORI_IO;
@@ -43,6 +65,7 @@ static void lead(struct nr_wal *wal)
         nr_wal_poison(wal, &own);
         return;
     }
+    wal->group_sync_ns = nr_clock_ns() - begun_ns;
     nr_mutex_lock(&wal->sync_lock);
     nr_wal_mark_store(&wal->synced, target, sequence);
     nr_cond_broadcast(&wal->sync_changed);
@@ -74,6 +97,7 @@ nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, struct 
     bool has_taken_part = false;
 
     if (is_synced(wal, position)) return NORI_OK;
+    atomic_fetch_add_explicit(&wal->arrivals, 1, memory_order_relaxed);
     nr_mutex_lock(&wal->sync_lock);
     while (rc == NORI_OK && !is_synced(wal, position)) {
         if (nr_wal_has_failed(wal)) {

@@ -77,6 +77,10 @@ struct nr_wal {
     _Atomic bool has_failed;                /* 'cause' is final. */
     _Atomic uint64_t prepare_at_bytes;      /* nr_wal_prepare is wanted once appended_bytes is there. Relaxed. */
     _Atomic uint64_t sync_count;            /* Relaxed. */
+    _Atomic uint64_t arrivals;              /* Calls that came for a sync. Relaxed. */
+    uint64_t group_arrivals;                /* The leader's: 'arrivals' when the last group closed, */
+    uint64_t group_size;                    /* how many that one was, */
+    uint64_t group_sync_ns;                 /* and how long its sync took. */
 
     /* Immutable. */
     struct nr_dir *dir; /* wal/. Owned. */
