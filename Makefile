@@ -63,7 +63,7 @@ pytest:
 
 lint: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.lint-tools
-	clang-format --dry-run --Werror $(C_FILES)
+	@clang-format --dry-run --Werror $(C_FILES)
 	$(VENV)/bin/ruff check --select F,UP,B nori_lsm tests
 	$(VENV)/bin/mypy --strict --no-warn-unused-ignores nori_lsm
 

@@ -52,11 +52,11 @@ nori_status nori_pop(struct nori_engine *engine, nori_slice key, const struct no
         commit.user_bytes = key.size;
         NR_CHECK(read_copy(engine, key, no_wait, &value, &found, &condition.since, err));
         if (!found) break;
-        NR_CHECK(nr_commit_run(engine, &commit, options, err));
-        if (!commit.is_applied) continue;
-        *found_out = true;
+        /* Before the commit: what finds no memory here has lost nothing. */
         NR_CHECK(hand_over(fn, arg, &value, err));
-        break;
+        NR_CHECK(nr_commit_run(engine, &commit, options, err));
+        *found_out = commit.is_applied;
+        if (commit.is_applied) break;
     }
 out:
     nr_buffer_clear(&value);
@@ -144,12 +144,11 @@ nori_status nori_pop_last(struct nori_engine *engine, const struct nori_write_op
         if (!found) break;
         condition.first = commit.key = nr_buffer_slice(&key);
         commit.user_bytes = key.size;
-        NR_CHECK(nr_commit_run(engine, &commit, options, err));
-        if (!commit.is_applied) continue;
-        *found_out = true;
         NR_CHECK(hand_over(key_fn, arg, &key, err));
         NR_CHECK(hand_over(value_fn, arg, &value, err));
-        break;
+        NR_CHECK(nr_commit_run(engine, &commit, options, err));
+        *found_out = commit.is_applied;
+        if (commit.is_applied) break;
     }
 out:
     nr_buffer_clear(&key);

@@ -201,6 +201,7 @@ int py_limit_from(PyObject *object, uint64_t *limit_out)
 bool py_value_make(void *arg, nori_slice value)
 {
     struct py_value *self = arg;
+    py_value_clear(self); /* Another writer came between: the newer value takes its place. */
     self->object = PyBytes_FromStringAndSize((const char *)value.data, (Py_ssize_t)value.size);
     return self->object != NULL;
 }
@@ -208,6 +209,7 @@ bool py_value_make(void *arg, nori_slice value)
 bool py_value_copy(void *arg, nori_slice value)
 {
     struct py_value *self = arg;
+    if (self->copy != self->own_room) PyMem_RawFree(self->copy);
     self->copy = value.size <= sizeof self->own_room ? self->own_room : PyMem_RawMalloc(value.size);
     if (!self->copy) return false;
     self->size = value.size;

@@ -123,7 +123,7 @@ static int pop(struct py_engine *self, PyObject *key_object, struct py_value *va
         rc = py_call_end_write(&call, slow);
     }
     py_bytes_clear(&key);
-    if (rc < 0 && value) py_value_clear(value);
+    if ((rc < 0 || !is_found) && value) py_value_clear(value);
     return rc < 0 ? -1 : is_found;
 }
 
@@ -169,13 +169,11 @@ PyObject *py_engine_popitem(PyObject *object, PyObject *Py_UNUSED(ignored))
     py_call_begin(&call, self->reader.state, self);
     nori_status rc =
         nori_pop_last(self->reader.core, &defaults, py_value_copy, copy_item_value, &item, &is_found, &call.error);
-    if (py_call_end_write(&call, rc) < 0) {
+    int failed = py_call_end_write(&call, rc);
+    if (failed == 0 && !is_found) PyErr_SetString(PyExc_KeyError, "popitem(): the database is empty");
+    if (failed < 0 || !is_found) {
         py_value_clear(&item.key);
         py_value_clear(&item.value);
-        return NULL;
-    }
-    if (!is_found) {
-        PyErr_SetString(PyExc_KeyError, "popitem(): the database is empty");
         return NULL;
     }
     PyObject *key = py_value_finish(&item.key), *value = py_value_finish(&item.value);
