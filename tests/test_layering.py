@@ -16,8 +16,11 @@ MAX_LINES = 700
 SYSTEM_HEADER = re.compile(
     r"^(?:unistd|fcntl|dirent|poll|termios|dlfcn|sched|pwd|grp|spawn|signal|sys/.*|linux/.*|netinet/.*|pthread|semaphore)\.h$"
 )
-# Mutexes; a thread's compression contexts, freed when it ends; the binding's handler that runs in a forked child.
-SYSTEM_HEADER_EXCEPTIONS = {"pthread.h": {"base/lock.h", "base/lock.c", "base/compression.c", "python/calls.c"}}
+# Mutexes and their yield; a thread's compression contexts, freed when it ends; the binding's handler in a forked child.
+SYSTEM_HEADER_EXCEPTIONS = {
+    "pthread.h": {"base/lock.h", "base/lock.c", "base/compression.c", "python/calls.c"},
+    "sched.h": {"base/lock.c"},
+}
 LEFT_FOR_LATER = re.compile(r"\b(?:" + "|".join(["TO" + "DO", "FIX" + "ME", "X" * 3, "HA" + "CK"]) + r")\b")
 
 
