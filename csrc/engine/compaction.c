@@ -71,7 +71,7 @@ static nori_status collect_busy(const struct nori_engine *engine, struct nr_busy
     return NORI_OK;
 }
 
-/* Under engine.lock: the best plan for now into job->plan. */
+/* Under engine.lock: the best plan, into job->plan. */
 static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
     struct nr_plan_view view = {.version = job->version, .options = &engine->options};
