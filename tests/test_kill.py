@@ -108,5 +108,6 @@ def test_what_a_killed_process_was_told_is_there(path: Path, log: str) -> None:
         acknowledged = run_until_killed(path, log, firsts, delays.uniform(0.0, 0.4))
         with nori_lsm.open(path, create=False) as db:
             firsts = [check(db, writer, last) for writer, last in enumerate(acknowledged)]
-            assert db.verify().ok
+            report = db.verify()
+            assert report.ok, report.findings
     assert min(firsts) > ROUNDS

@@ -220,41 +220,25 @@ out:
     return rc;
 }
 
-/* The runs below that hold something newer than all of 'run': admitted from level 0 where its inputs have a hole. */
-static size_t list_newer_below(const struct nr_merge_job *job, const struct nr_run *run, struct nr_run **newer)
-{
-    size_t count = 0;
-    for (size_t i = 0; i < job->older_count; i++)
-        if (job->older[i]->largest_sequence >= run->largest_sequence) newer[count++] = job->older[i];
-    return count;
-}
-
-/* Admissions leave holes in level 0, below which newer data may lie already. A run merged there must not span those,
- * lest it stand before what is newer; other gaps between its inputs it may span, so that it stays one slice a table. */
+/* Admissions leave holes in level 0, below which newer data lies already. A run merged there must not span them, lest
+ * it stand before what is newer: it is cut to what the inputs cover. */
 static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    struct nr_cover inputs = {0}, newer = {0};
-    size_t capacity = job->input_count + job->older_count + 1;
-    struct nr_run **runs = nr_calloc(capacity, sizeof(struct nr_run *));
-    if (!runs) return nr_fail_memory(err, capacity * sizeof(struct nr_run *));
-    size_t newer_count = list_newer_below(job, *run, runs);
-    if (newer_count == 0) goto out;
-    NR_CHECK(nr_cover_init(&newer, runs, newer_count, nr_slice("", 0), nr_bound_infinite(), err));
+    struct nr_cover cover = {0};
+    struct nr_run **runs = nr_calloc(job->input_count + 1, sizeof(struct nr_run *));
+    if (!runs) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_run *));
     for (size_t i = 0; i < job->input_count; i++) runs[i] = job->inputs[i].run;
-    NR_CHECK(nr_cover_init(&inputs, runs, job->input_count, nr_slice("", 0), nr_bound_infinite(), err));
-    for (size_t i = 1; i < inputs.count; i++) {
+    NR_CHECK(nr_cover_init(&cover, runs, job->input_count, nr_slice("", 0), nr_bound_infinite(), err));
+    for (size_t i = 1; i < cover.count; i++) {
         struct nr_run *rest = NULL;
-        struct nr_bound gap_end = nr_bound_key(inputs.ranges[i].start);
-        if (!nr_cover_overlaps(&newer, inputs.ranges[i - 1].end.key, gap_end)) continue;
-        NR_CHECK(nr_run_subtract(*run, inputs.ranges[i - 1].end.key, gap_end, &rest, err));
+        NR_CHECK(nr_run_subtract(*run, cover.ranges[i - 1].end.key, nr_bound_key(cover.ranges[i].start), &rest, err));
         if (!rest) continue;
         nr_run_unref(*run);
         *run = rest;
     }
 out:
-    nr_cover_clear(&inputs);
-    nr_cover_clear(&newer);
+    nr_cover_clear(&cover);
     nr_free(runs);
     return rc;
 }

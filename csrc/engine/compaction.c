@@ -45,10 +45,15 @@ static bool is_taken(const struct nori_engine *engine, const struct nr_busy_slot
     return false;
 }
 
-/* Whether a running job has locked what the plan would touch. Level 0 runs that a merge replaces are not admitted
- * meanwhile; the planner sees to that. */
+/* Whether a running job has locked what the plan would touch. A merge inside level 0 and admissions keep out of each
+ * other's time: its run may span gaps between its inputs only while nothing newer is admitted below them. */
 static bool conflicts(const struct nori_engine *engine, const struct nr_job *job)
 {
+    for (const struct nr_job *other = engine->jobs; other; other = other->next) {
+        bool merges = other->plan.action == NR_ACTION_MERGE_L0, admits = other->plan.action == NR_ACTION_ADMIT;
+        if (job->plan.action == NR_ACTION_MERGE_L0 && (merges || admits)) return true;
+        if (job->plan.action == NR_ACTION_ADMIT && merges) return true;
+    }
     for (size_t i = 0; i < job->busy_count; i++)
         if (is_taken(engine, &job->busy[i])) return true;
     return false;

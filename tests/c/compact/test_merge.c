@@ -267,40 +267,27 @@ TEST(tables_that_nothing_overlaps_are_taken_over_unwritten)
     fixture_clear(&fixture);
 }
 
-static void merge_inside_level_0(bool is_newer_below, size_t expected_slice_count)
+TEST(a_merge_inside_level_0_spans_no_hole_between_its_inputs)
 {
     struct fixture fixture;
     struct nr_moment present = {NR_MAX_SEQUENCE, 0};
     fixture_init(&fixture);
     fixture.options.table_bytes = 1 << 20; /* Small tables are joined. */
-    struct nr_run *runs[] = {put_run(&fixture, 200, 100, 300), put_run(&fixture, 0, 100, 1),
-                             put_run(&fixture, 120, 50, 900)};
+    struct nr_run *runs[] = {put_run(&fixture, 200, 100, 300), put_run(&fixture, 0, 100, 1)};
     struct nr_merge_input inputs[2];
     for (size_t i = 0; i < 2; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
     struct nr_merge_target target = {0, nr_slice("", 0), nr_bound_infinite(), NULL};
     struct nr_merge_job job = {.inputs = inputs, .input_count = 2, .targets = &target, .target_count = 1, .level = 0};
-    job.older = &runs[2];
-    job.older_count = is_newer_below ? 1 : 0;
     job.moments = &present;
     job.moment_count = 1;
     EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
-    EXPECT_EQ(target.run->slice_count, expected_slice_count);
-    EXPECT(target.run->slices[0].file == target.run->slices[expected_slice_count - 1].file);
-    EXPECT((nr_run_find(target.run, nr_slice_text("key00150")) == NULL) == is_newer_below);
+    EXPECT_EQ(target.run->slice_count, 2);
+    EXPECT(target.run->slices[0].file == target.run->slices[1].file);
+    EXPECT(!nr_run_find(target.run, nr_slice_text("key00150")));
     expect_same(&fixture, runs, 2, &target.run, 1, present);
     nr_run_unref(target.run);
-    unref_runs(runs, 3);
+    unref_runs(runs, 2);
     fixture_clear(&fixture);
-}
-
-TEST(a_merge_inside_level_0_spans_no_hole_over_newer_data)
-{
-    merge_inside_level_0(true, 2);
-}
-
-TEST(a_merge_inside_level_0_of_scattered_inputs_stays_one_slice)
-{
-    merge_inside_level_0(false, 1);
 }
 
 TEST(versions_of_one_key_stay_in_one_table)
