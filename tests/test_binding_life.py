@@ -244,6 +244,51 @@ def test_a_handler_that_closes_during_a_loop_does_not_hang(path):
         assert len(again) == 300000
 
 
+@needs_main
+def test_a_handler_may_wait_for_a_thread_that_closes(path):
+    db = nori_lsm.open(path)
+    db.update((b"%08d" % i, b"") for i in range(300000))
+
+    def handler(*_):
+        closer = threading.Thread(target=db.close)
+        closer.start()
+        closer.join()
+        nori_lsm.open(path).close()  # The lock is free, though the interrupted call has yet to end.
+
+    old = signal.signal(signal.SIGALRM, handler)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        with pytest.raises(nori_lsm.ClosedError):
+            while True:
+                db.scan().count()
+        assert db.closed
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, old)
+    with nori_lsm.open(path) as again:
+        assert len(again) == 300000
+
+
+@pytest.mark.parametrize("call", ["compact", "verify", "checkpoint"])
+def test_a_progress_callback_may_wait_for_a_thread_that_closes(path, tmp_path, call):
+    db = nori_lsm.open(path)
+    db.update((b"%06d" % i, bytes(100)) for i in range(20000))
+    db.flush()
+
+    def progress(_):
+        closer = threading.Thread(target=db.close)
+        closer.start()
+        closer.join()
+
+    arguments = [tmp_path / "copy"] if call == "checkpoint" else []
+    with pytest.raises(nori_lsm.ClosedError):
+        getattr(db, call)(*arguments, progress=progress)
+    assert db.closed
+    assert not (tmp_path / "copy").exists()
+    with nori_lsm.open(path) as again:
+        assert len(again) == 20000
+
+
 # ---------------------------------------------------------------- garbage
 
 

@@ -186,7 +186,20 @@ static _Thread_local struct {
     nori_interrupt_fn asked_fn; /* Which hook 'asked_us' is of: one that is set anew for each call keeps its pace. */
     void *asked_arg;
     uint64_t asked_us; /* Monotonic. */
+    bool is_held;
 } hook;
+
+static inline bool has_hook(void)
+{
+    return hook.fn && !hook.is_held;
+}
+
+bool nr_interrupt_hold(bool is_held)
+{
+    bool before = hook.is_held;
+    hook.is_held = is_held;
+    return before;
+}
 
 void nori_set_interrupt(nori_interrupt_fn fn, void *arg)
 {
@@ -194,19 +207,41 @@ void nori_set_interrupt(nori_interrupt_fn fn, void *arg)
     hook.arg = arg;
 }
 
+static _Thread_local struct nr_inside inside;
+
+struct nr_inside nr_inside_get(void)
+{
+    return inside;
+}
+
+void nr_inside_set(struct nr_inside now)
+{
+    inside = now;
+}
+
+nori_status nr_outside_run(int (*fn)(void *arg), void *arg, struct nori_error *err)
+{
+    struct nr_inside left = inside;
+    expect_held_count(0);
+    if (left.arg) left.leave(left.arg);
+    inside = (struct nr_inside){0};
+    int stop = fn(arg);
+    inside = left;
+    nori_status rc = left.arg ? left.enter(left.arg, err) : NORI_OK;
+    return stop ? NR_FAIL(err, NORI_INTERRUPTED, "interrupted") : rc;
+}
+
 static nori_status ask(uint64_t time_us, struct nori_error *err)
 {
     hook.asked_fn = hook.fn;
     hook.asked_arg = hook.arg;
     hook.asked_us = time_us;
-    expect_held_count(0);
-    if (hook.fn(hook.arg) == 0) return NORI_OK;
-    return NR_FAIL(err, NORI_INTERRUPTED, "interrupted");
+    return nr_outside_run(hook.fn, hook.arg, err);
 }
 
 nori_status nr_interrupt_ask(struct nori_error *err)
 {
-    return hook.fn ? ask(now_us(), err) : NORI_OK;
+    return has_hook() ? ask(now_us(), err) : NORI_OK;
 }
 
 static bool is_due(uint64_t time_us)
@@ -217,7 +252,7 @@ static bool is_due(uint64_t time_us)
 nori_status nr_interrupt_poll(struct nori_error *err)
 {
     uint64_t time_us;
-    if (!hook.fn) return NORI_OK;
+    if (!has_hook()) return NORI_OK;
     time_us = now_us();
     return is_due(time_us) ? ask(time_us, err) : NORI_OK;
 }
@@ -230,7 +265,7 @@ nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint
     bool is_woken;
 
     expect_held_count(1);
-    if (!hook.fn) {
+    if (!has_hook()) {
         if (timeout_us == UINT64_MAX)
             nr_cond_wait(cond, mutex);
         else
@@ -243,6 +278,15 @@ nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint
     rc = nr_interrupt_ask(err);
     nr_mutex_lock(mutex);
     return rc;
+}
+
+bool nr_cond_wait_until_due(struct nr_cond *cond, struct nr_mutex *mutex)
+{
+    if (!has_hook()) {
+        nr_cond_wait(cond, mutex);
+        return true;
+    }
+    return nr_cond_wait_for(cond, mutex, TURN_US) || !is_due(now_us());
 }
 
 void nr_thread_yield(void)

@@ -52,9 +52,31 @@ NORI_WARN_UNUSED nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_m
                                                struct nori_error *err);
 /* Lets other threads run. */
 void nr_thread_yield(void);
-/* Asks the thread's interrupt hook now, if 100 ms have passed since it was last asked. For loops. */
+
+/* What the thread is inside of, for as long as code that is not ours runs: 'leave' before it; 'enter' after it, which
+ * may find that there is nothing to come back to. */
+struct nr_inside {
+    void (*leave)(void *arg);
+    nori_status (*enter)(void *arg, struct nori_error *err);
+    void *arg; /* NULL: inside of nothing. */
+};
+/* Of this thread. */
+struct nr_inside nr_inside_get(void);
+void nr_inside_set(struct nr_inside inside);
+
+/* Runs 'fn', code that is not ours, outside of what the thread is inside of; it may make calls of its own. No lock may
+ * be held. NORI_INTERRUPTED if it returns other than 0; else what 'enter' says. */
+NORI_WARN_UNUSED nori_status nr_outside_run(int (*fn)(void *arg), void *arg, struct nori_error *err);
+
+/* Asks the thread's interrupt hook now, outside, if 100 ms have passed since it was last asked. For loops. */
 NORI_WARN_UNUSED nori_status nr_interrupt_poll(struct nori_error *err);
 /* The same, at once. */
 NORI_WARN_UNUSED nori_status nr_interrupt_ask(struct nori_error *err);
+/* While held the thread's hook is not asked: its thread has work under way that nothing may come between. Returns what
+ * was before. */
+bool nr_interrupt_hold(bool is_held);
+/* One turn of a wait that cannot be left to ask the hook: until woken, at most 100 ms. False: the hook is due, and
+ * whoever called has to ask it. */
+bool nr_cond_wait_until_due(struct nr_cond *cond, struct nr_mutex *mutex);
 
 #endif

@@ -8,23 +8,99 @@ nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err)
     return NR_FAIL(err, NORI_CLOSED, "%s is closed", engine->path);
 }
 
+static nori_status fail_forked(struct nori_engine *engine, struct nori_error *err)
+{
+    return NR_FAIL(err, NORI_FORKED, "%s was opened before fork(); open it anew in the child", engine->path);
+}
+
+/* Counted, if the engine is open. */
+static nori_status count_in(struct nori_engine *engine, struct nori_error *err)
+{
+    if (NR_UNLIKELY(engine->fork_generation != nr_fork_generation())) return fail_forked(engine, err);
+    _Atomic uint64_t *inside = &engine->stripes[nr_epoch_stripe_of_thread()].inside;
+    atomic_fetch_add_explicit(inside, 1, memory_order_seq_cst);
+    if (NR_LIKELY(atomic_load_explicit(&engine->state, memory_order_seq_cst) == NR_STATE_OPEN)) return NORI_OK;
+    atomic_fetch_sub_explicit(inside, 1, memory_order_seq_cst);
+    return nr_fail_closed(engine, err);
+}
+
+static void count_out(struct nori_engine *engine)
+{
+    atomic_fetch_sub_explicit(&engine->stripes[nr_epoch_stripe_of_thread()].inside, 1, memory_order_seq_cst);
+}
+
+/* Code that is not ours runs in the middle of a call: close() does not wait for it, but leaves in place what the call
+ * still refers to. First outside, then no longer inside: close() sees one of them. */
+static void step_out(void *arg)
+{
+    struct nori_engine *engine = arg;
+    atomic_fetch_add(&engine->outside, 1);
+    count_out(engine);
+}
+
+/* A call that finds the engine closed stays counted as outside until its end. */
+static nori_status step_in(void *arg, struct nori_error *err)
+{
+    struct nori_engine *engine = arg;
+    nori_status rc = count_in(engine, err);
+    if (rc == NORI_OK)
+        atomic_fetch_sub(&engine->outside, 1);
+    else
+        nr_inside_set((struct nr_inside){0});
+    return rc;
+}
+
 nori_status nr_call_enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err)
 {
-    if (NR_UNLIKELY(engine->fork_generation != nr_fork_generation()))
-        return NR_FAIL(err, NORI_FORKED, "%s was opened before fork(); open it anew in the child", engine->path);
-    unsigned stripe = nr_epoch_stripe_of_thread();
-    atomic_fetch_add_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
-    if (NR_UNLIKELY(atomic_load_explicit(&engine->state, memory_order_seq_cst) != NR_STATE_OPEN)) {
-        nr_call_leave(engine, stripe);
-        return nr_fail_closed(engine, err);
-    }
-    *stripe_out = stripe;
+    NR_ASSERT(!nr_inside_get().arg);
+    nori_status rc = count_in(engine, err);
+    if (NR_UNLIKELY(rc != NORI_OK)) return rc;
+    nr_inside_set((struct nr_inside){step_out, step_in, engine});
+    *stripe_out = nr_epoch_stripe_of_thread();
     return NORI_OK;
 }
 
-void nr_call_leave(struct nori_engine *engine, unsigned stripe)
+void nr_call_leave(struct nori_engine *engine)
+{
+    bool is_inside = nr_inside_get().arg == engine;
+    nr_inside_set((struct nr_inside){0});
+    if (NR_LIKELY(is_inside))
+        count_out(engine);
+    else if (engine->fork_generation == nr_fork_generation())
+        nr_close_after(engine);
+}
+
+unsigned nr_call_hold(struct nori_engine *engine)
+{
+    unsigned stripe = nr_epoch_stripe_of_thread();
+    atomic_fetch_add_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
+    return stripe;
+}
+
+void nr_call_release(struct nori_engine *engine, unsigned stripe)
 {
     atomic_fetch_sub_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
+}
+
+struct telling {
+    nori_progress_fn fn;
+    void *arg;
+    const struct nori_progress *progress;
+};
+
+static int tell(void *arg)
+{
+    struct telling *telling = arg;
+    return telling->fn(telling->arg, telling->progress);
+}
+
+nori_status nr_call_tell(nori_progress_fn fn, void *arg, const struct nori_progress *progress, struct nori_error *err)
+{
+    struct telling telling = {fn, arg, progress};
+    if (!fn) return nr_interrupt_poll(err);
+    nori_status rc = nr_outside_run(tell, &telling, err);
+    if (rc == NORI_INTERRUPTED) return NR_FAIL(err, rc, "%s was stopped", progress->phase);
+    return rc == NORI_OK ? nr_interrupt_poll(err) : rc;
 }
 
 nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, struct nori_error *err)

@@ -28,9 +28,8 @@ struct checkpointing {
 
 static nori_status tell(struct checkpointing *job, struct nori_error *err)
 {
-    if (job->fn && job->fn(job->arg, &job->progress)) return NR_FAIL(err, NORI_INTERRUPTED, "checkpoint was stopped");
     if (atomic_load(&job->engine->state) != NR_STATE_OPEN) return nr_fail_closed(job->engine, err);
-    return nr_interrupt_poll(err);
+    return nr_call_tell(job->fn, job->arg, &job->progress, err);
 }
 
 /* Splits the path, opens the parent, refuses a target that is there. */
@@ -218,6 +217,6 @@ out:
     nr_dir_close(job.target_wal);
     nr_dir_close(job.target);
     nr_dir_close(job.parent);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

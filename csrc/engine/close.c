@@ -23,19 +23,6 @@ static void wake_all(struct nori_engine *engine)
     nr_mutex_unlock(&engine->lock);
 }
 
-/* Turns new calls away and waits for those inside. The epoch has workers' readers in it, too: they are short. */
-static nori_status drain(struct nori_engine *engine, struct nori_error *err)
-{
-    nori_status rc = NORI_OK;
-    while (rc == NORI_OK && is_anyone_inside(engine)) {
-        wake_all(engine);
-        nr_mutex_lock(&engine->close_lock);
-        rc = nr_cond_wait_turn(&engine->close_cond, &engine->close_lock, POLL_US, err);
-        nr_mutex_unlock(&engine->close_lock);
-    }
-    return rc;
-}
-
 static void keep_first(nori_status *first, nori_status rc, struct nori_error *err, const struct nori_error *error)
 {
     if (rc == NORI_OK || *first != NORI_OK) return;
@@ -55,6 +42,13 @@ static nori_status flush_all(struct nori_engine *engine, struct nori_error *err)
     return rc;
 }
 
+/* Nobody else syncs any more, so there is nothing to wait for. */
+static nori_status sync_all(struct nori_engine *engine, struct nori_error *err)
+{
+    bool has_waited = false;
+    return nr_wal_sync(engine->wal, nr_wal_end(engine->wal, NULL), &has_waited, err);
+}
+
 /* What is written to disk at the end. True if the log is not needed any more. */
 static bool write_end(struct nori_engine *engine, nori_status *first, struct nori_error *err)
 {
@@ -71,7 +65,7 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
     if (rc != NORI_OK) {
         /* The tables could not be written; the log still can be made safe. */
         if (!atomic_load(&engine->is_poisoned) && !atomic_load(&engine->is_recovery_pending))
-            keep_first(first, nr_wal_sync(engine->wal, nr_wal_end(engine->wal, NULL), &error), err, &error);
+            keep_first(first, sync_all(engine, &error), err, &error);
         return false;
     }
     struct nr_position end = nr_wal_end(engine->wal, NULL);
@@ -85,14 +79,28 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
     return rc == NORI_OK;
 }
 
-/* Gives back memory, files and the lock. */
-static void release(struct nori_engine *engine, bool remove_log)
+/* Files and the lock. What calls that are outside still refer to stays. */
+static void end_storage(struct nori_engine *engine, bool remove_log)
 {
-    nr_scans_release(engine);
-    /* A scan that is being destroyed in another thread holds tables until then. */
-    while (is_anyone_inside(engine)) nr_env_sleep_us(engine->env, POLL_US / 10);
+    if (atomic_load(&engine->outside) == 0) nr_scans_release(engine);
     if (engine->tables && engine->manifest) nr_obsolete_unlink(engine);
     atomic_store(&engine->is_releasing, true);
+    if (engine->wal) nr_wal_close(engine->wal, remove_log);
+    engine->wal = NULL;
+    nr_manifest_close(engine->manifest);
+    engine->manifest = NULL;
+    nr_dir_unlock(engine->lock_file);
+    engine->lock_file = NULL;
+    nr_dir_close(engine->dir);
+    engine->dir = NULL;
+}
+
+/* The rest. Nobody is inside or outside, but a scan that is being destroyed in another thread holds tables until then.
+ */
+static void release_memory(struct nori_engine *engine)
+{
+    nr_scans_release(engine);
+    while (is_anyone_inside(engine)) nr_env_sleep_us(engine->env, POLL_US / 10);
     if (atomic_load(&engine->view)) nr_view_end(engine);
     nr_epoch_collect(&engine->epoch);
     while (engine->obsolete) {
@@ -106,16 +114,25 @@ static void release(struct nori_engine *engine, bool remove_log)
     engine->tables = NULL;
     if (engine->blocks) nr_block_cache_destroy(engine->blocks);
     engine->blocks = NULL;
-    if (engine->wal) nr_wal_close(engine->wal, remove_log);
-    engine->wal = NULL;
-    nr_manifest_close(engine->manifest);
-    engine->manifest = NULL;
     nr_buffer_clear(&engine->scratch);
     nr_buffer_clear(&engine->options_text);
-    nr_dir_unlock(engine->lock_file);
-    engine->lock_file = NULL;
-    nr_dir_close(engine->dir);
-    engine->dir = NULL;
+}
+
+/* Whether the caller is the one to give back the memory: the engine has ended, and no call is outside. */
+static bool takes_memory(struct nori_engine *engine)
+{
+    bool takes = engine->is_ended && !engine->is_released && atomic_load(&engine->outside) == 0;
+    if (takes) engine->is_released = true;
+    return takes;
+}
+
+void nr_close_after(struct nori_engine *engine)
+{
+    nr_mutex_lock(&engine->close_lock);
+    atomic_fetch_sub(&engine->outside, 1);
+    bool takes = takes_memory(engine);
+    nr_mutex_unlock(&engine->close_lock);
+    if (takes) release_memory(engine);
 }
 
 /* An open that failed after it began a segment: nothing is in it, and no manifest needs it. The log of before stays. */
@@ -134,38 +151,55 @@ static void abandon_log(struct nori_engine *engine)
     nr_dir_close(wal_dir);
 }
 
-/* The sole closer. NORI_INTERRUPTED leaves the engine closing. */
+/* The sole closer, when nobody is inside. */
 static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct nori_error *err)
 {
     nori_status first = NORI_OK;
     bool remove_log = false;
-    if (is_orderly) {
-        nori_status rc = drain(engine, err);
-        if (rc != NORI_OK) return rc;
-    }
     nr_workers_stop(engine);
     if (!is_orderly && engine->wal && !engine->manifest) abandon_log(engine);
     if (is_orderly && engine->wal) remove_log = write_end(engine, &first, err);
-    release(engine, remove_log);
+    end_storage(engine, remove_log);
+    nr_mutex_lock(&engine->close_lock);
+    engine->is_ended = true;
+    bool takes = takes_memory(engine);
+    nr_mutex_unlock(&engine->close_lock);
+    if (takes) release_memory(engine);
     atomic_store(&engine->state, NR_STATE_CLOSED);
     return first;
 }
 
-nori_status nori_close(struct nori_engine *engine, struct nori_error *err)
+/* Waits until nobody is inside, and becomes the closer; '*is_closer_out' false if another one was quicker. The epoch
+ * has workers' readers in it, too: they are short. The thread's hook is asked on the way, and may close the engine
+ * itself. */
+static nori_status become_closer(struct nori_engine *engine, bool *is_closer_out, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    if (engine->fork_generation != nr_fork_generation()) return NORI_OK;
-    nr_mutex_lock(&engine->close_lock);
-    int open_state = NR_STATE_OPEN;
-    atomic_compare_exchange_strong(&engine->state, &open_state, NR_STATE_CLOSING);
-    while (rc == NORI_OK && engine->is_closer_active)
-        rc = nr_cond_wait_turn(&engine->close_cond, &engine->close_lock, UINT64_MAX, err);
-    if (rc != NORI_OK || atomic_load(&engine->state) == NR_STATE_CLOSED) {
+    bool is_over = false;
+    *is_closer_out = false;
+    while (rc == NORI_OK && !is_over) {
+        wake_all(engine);
+        nr_mutex_lock(&engine->close_lock);
+        if (atomic_load(&engine->state) == NR_STATE_CLOSED) {
+            is_over = true;
+        } else if (!engine->is_closer_active && !is_anyone_inside(engine)) {
+            engine->is_closer_active = *is_closer_out = is_over = true;
+        } else {
+            rc = nr_cond_wait_turn(&engine->close_cond, &engine->close_lock, POLL_US, err);
+        }
         nr_mutex_unlock(&engine->close_lock);
-        return rc;
     }
-    engine->is_closer_active = true;
-    nr_mutex_unlock(&engine->close_lock);
+    return rc;
+}
+
+nori_status nori_close(struct nori_engine *engine, struct nori_error *err)
+{
+    int open_state = NR_STATE_OPEN;
+    bool is_closer;
+    if (engine->fork_generation != nr_fork_generation()) return NORI_OK;
+    atomic_compare_exchange_strong(&engine->state, &open_state, NR_STATE_CLOSING);
+    nori_status rc = become_closer(engine, &is_closer, err);
+    if (rc != NORI_OK || !is_closer) return rc;
     rc = close_now(engine, true, err);
     nr_mutex_lock(&engine->close_lock);
     engine->is_closer_active = false;

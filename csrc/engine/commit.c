@@ -231,6 +231,7 @@ nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position positi
     struct nori_error own;
     if (!err) err = &own;
     uint64_t begun_ns = nr_clock_ns();
+    bool has_waited = false;
     nori_status rc = NORI_OK;
     if (NR_UNLIKELY(atomic_load(&engine->is_recovery_pending))) {
         rc = nr_flush_wait(engine, engine->recovered_sequence, err);
@@ -239,10 +240,13 @@ nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position positi
             return rc;
         }
     }
-    rc = nr_wal_sync(engine->wal, position, err);
+    while ((rc = nr_wal_sync(engine->wal, position, &has_waited, err)) == NORI_AGAIN) {
+        rc = nr_interrupt_ask(err);
+        if (rc != NORI_OK) break;
+    }
     if (rc != NORI_OK) {
         err->outcome = NORI_INDETERMINATE;
-        if (rc != NORI_INTERRUPTED && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
+        if (rc != NORI_INTERRUPTED && rc != NORI_CLOSED && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
         return rc;
     }
     atomic_fetch_add_explicit(&engine->latency[NORI_LATENCY_SYNC].count, 1, memory_order_relaxed);
@@ -262,6 +266,6 @@ nori_status nori_sync(struct nori_engine *engine, struct nori_error *err)
     else
         rc = nr_engine_sync(engine, nr_wal_end(engine->wal, NULL), err);
     if (rc == NORI_OK) nr_workers_run_inline(engine);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

@@ -61,7 +61,8 @@ static nori_status wait_manual(struct nori_engine *engine, struct nr_manual *man
     while (is_pending(engine, manual, &pending)) {
         total = NR_MAX(total, pending);
         struct nori_progress progress = {total - pending, total, "bytes", "compact"};
-        if (fn && fn(arg, &progress)) return NR_FAIL(err, NORI_INTERRUPTED, "compact was stopped");
+        rc = nr_call_tell(fn, arg, &progress, err);
+        if (rc != NORI_OK) return rc;
         nr_workers_kick(engine);
         nr_mutex_lock(&engine->lock);
         if (atomic_load(&engine->is_poisoned)) {
@@ -76,8 +77,7 @@ static nori_status wait_manual(struct nori_engine *engine, struct nr_manual *man
         if (rc != NORI_OK) return rc;
     }
     struct nori_progress progress = {total, total, "bytes", "compact"};
-    if (fn && fn(arg, &progress)) return NR_FAIL(err, NORI_INTERRUPTED, "compact was stopped");
-    return NORI_OK;
+    return nr_call_tell(fn, arg, &progress, err);
 }
 
 nori_status nori_compact(struct nori_engine *engine, const nori_slice *start, const nori_slice *stop,
@@ -92,6 +92,6 @@ nori_status nori_compact(struct nori_engine *engine, const nori_slice *start, co
     link_manual(engine, &manual);
     rc = wait_manual(engine, &manual, fn, arg, err);
     unlink_manual(engine, &manual);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

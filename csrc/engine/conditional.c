@@ -60,7 +60,7 @@ nori_status nori_pop(struct nori_engine *engine, nori_slice key, const struct no
     }
 out:
     nr_buffer_clear(&value);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -95,7 +95,7 @@ nori_status nori_set_default(struct nori_engine *engine, nori_slice key, nori_sl
     }
 out:
     nr_buffer_clear(&old);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -153,6 +153,6 @@ nori_status nori_pop_last(struct nori_engine *engine, const struct nori_write_op
 out:
     nr_buffer_clear(&key);
     nr_buffer_clear(&value);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

@@ -63,7 +63,7 @@ nori_status nori_count(struct nori_engine *engine, const struct nori_snapshot *s
         if (rc == NORI_OK && !snapshot && is_whole) remember(engine, moment.sequence, *count_out);
     }
     nr_view_release(view);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -84,7 +84,7 @@ nori_status nori_estimate_count(struct nori_engine *engine, uint64_t *count_out,
     const struct nr_slot *level0 = nr_version_level0(view->version);
     for (size_t i = 0; i < level0->run_count; i++) deletes += level0->runs[i]->deletes;
     nr_view_release(view);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     /* Each delete is an entry itself, and hides one. */
     *count_out = entries > 2 * deletes ? entries - 2 * deletes : 0;
     return rc;

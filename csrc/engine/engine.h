@@ -130,6 +130,9 @@ struct nori_engine {
     struct nr_mutex close_lock;
     struct nr_cond close_cond;
     bool is_closer_active NR_GUARDED; /* By close_lock. */
+    bool is_ended NR_GUARDED;         /* By close_lock: nothing is left to close but memory, */
+    bool is_released NR_GUARDED;      /* which somebody gives back, or has given back. */
+    _Atomic uint64_t outside;         /* Calls in the middle of which code that is not ours runs. */
     _Atomic bool is_poisoned;
     struct nori_error poison NR_GUARDED; /* By lock; fixed once is_poisoned. */
 
@@ -184,7 +187,18 @@ struct nori_engine {
 
 /* Begins a call of the API: NORI_CLOSED, NORI_FORKED. Ended by leave. '*stripe_out' goes to it. */
 NORI_WARN_UNUSED nori_status nr_call_enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err);
-void nr_call_leave(struct nori_engine *engine, unsigned stripe);
+void nr_call_leave(struct nori_engine *engine);
+/* Keeps close() from freeing what the caller is about to give back, whatever the engine's state is. In a call or not;
+ * nothing in between may wait for code that is not ours. */
+unsigned nr_call_hold(struct nori_engine *engine);
+void nr_call_release(struct nori_engine *engine, unsigned stripe);
+/* Tells a caller's function ('fn' NULL: none) how far its call is, and asks the thread's hook if that is due: both
+ * outside of the call, with no lock held. NORI_INTERRUPTED, or NORI_CLOSED if the engine was closed meanwhile; the call
+ * then only gives back what it has. */
+NORI_WARN_UNUSED nori_status nr_call_tell(nori_progress_fn fn, void *arg, const struct nori_progress *progress,
+                                          struct nori_error *err);
+/* The end of a call that was outside when the engine was closed: the last one gives back the engine's memory. */
+void nr_close_after(struct nori_engine *engine);
 NORI_WARN_UNUSED nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err);
 /* What a failed read is for the caller: beside a live writer a table that is gone makes the view stale, not absent. */
 NORI_WARN_UNUSED nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, struct nori_error *err);

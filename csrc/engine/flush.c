@@ -150,6 +150,6 @@ nori_status nori_flush(struct nori_engine *engine, struct nori_error *err)
         rc = nr_fail_poisoned(engine, err);
     if (rc == NORI_OK) rc = nr_engine_rotate(engine, &last_sequence, err);
     if (rc == NORI_OK) rc = nr_flush_wait(engine, last_sequence, err);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

@@ -149,6 +149,6 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
         nr_read_account(engine, call, &read);
     }
     nr_view_release(view);
-    nr_call_leave(engine, call);
+    nr_call_leave(engine);
     return rc;
 }

@@ -127,7 +127,7 @@ nori_status nori_scan_open(struct nori_engine *engine, const struct nori_scan_pa
     scan = NULL;
 out:
     nori_scan_destroy(scan);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -265,7 +265,7 @@ nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_
     if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
     if (scan->read.blocks_read > 0) nr_epoch_collect(&scan->engine->epoch);
     nr_read_account(scan->engine, stripe, &scan->read);
-    nr_call_leave(scan->engine, stripe);
+    nr_call_leave(scan->engine);
     return rc;
 }
 
@@ -282,7 +282,7 @@ nori_status nori_scan_seek(struct nori_scan *scan, nori_slice key, struct nori_e
         scan->place = is_empty ? PLACE_END : before ? PLACE_FRONT : PLACE_SEEK;
         scan->is_positioned = false;
     }
-    nr_call_leave(scan->engine, stripe);
+    nr_call_leave(scan->engine);
     return rc;
 }
 
@@ -306,7 +306,7 @@ nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct 
 out:
     rc = nr_judge_read(scan->engine, rc, err);
     nr_read_account(scan->engine, stripe, &scan->read);
-    nr_call_leave(scan->engine, stripe);
+    nr_call_leave(scan->engine);
     return rc;
 }
 
@@ -354,8 +354,7 @@ void nori_scan_destroy(struct nori_scan *scan)
     struct nori_engine *engine = scan->engine;
     if (engine->fork_generation != nr_fork_generation()) return; /* The parent's; its locks may be taken. */
     /* Inside whatever the engine's state is: close() waits until nothing of its own is held here. */
-    unsigned stripe = nr_epoch_stripe_of_thread();
-    atomic_fetch_add_explicit(&engine->stripes[stripe].inside, 1, memory_order_seq_cst);
+    unsigned stripe = nr_call_hold(engine);
     if (scan->is_pinned) {
         nr_mutex_lock(&engine->pin_lock);
         while (scan->is_held) {
@@ -370,7 +369,7 @@ void nori_scan_destroy(struct nori_scan *scan)
         nr_pin_remove(engine, &scan->pin);
     }
     nr_read_clear(&scan->read);
-    nr_call_leave(engine, stripe);
+    nr_call_release(engine, stripe);
     nr_buffer_clear(&scan->start);
     nr_buffer_clear(&scan->end_key);
     nr_buffer_clear(&scan->place_key);

@@ -122,7 +122,7 @@ nori_status nori_snapshot_create(struct nori_engine *engine, unsigned flags, str
     }
     *snapshot_out = snapshot;
 out:
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 

@@ -118,7 +118,7 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);
     if (stats_out->poisoned) memcpy(stats_out->poisoned_text, engine->poison.text, sizeof stats_out->poisoned_text);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return NORI_OK;
 }
 
@@ -196,6 +196,6 @@ nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out,
     *count_out = count;
 out:
     nr_view_release(view);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

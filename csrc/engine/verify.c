@@ -53,10 +53,8 @@ static nori_status verify_file(void *arg, struct nr_table_file *file, struct nor
     rc = judge(verification, rc, &error, err);
     if (rc != NORI_OK) return rc;
     verification->progress.done += file->file_bytes;
-    if (verification->fn && verification->fn(verification->arg, &verification->progress))
-        return NR_FAIL(err, NORI_INTERRUPTED, "verify was stopped");
     if (atomic_load(&engine->state) != NR_STATE_OPEN) return nr_fail_closed(engine, err);
-    return nr_interrupt_ask(err);
+    return nr_call_tell(verification->fn, verification->arg, &verification->progress, err);
 }
 
 /* In the turn, so that the manifest rests. */
@@ -107,7 +105,7 @@ nori_status nori_verify(struct nori_engine *engine, nori_progress_fn fn, void *a
     if (engine->wal) NR_CHECK(verify_log(&verification, err));
 out:
     nr_view_release(view);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     if (rc != NORI_OK) {
         nr_free(report_out->findings);
         memset(report_out, 0, sizeof *report_out);

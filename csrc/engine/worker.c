@@ -279,7 +279,9 @@ void nr_workers_run_inline(struct nori_engine *engine)
     if (!engine->env->inline_background || is_inside_work || !engine->wal) return;
     nr_mutex_lock(&engine->inline_lock);
     is_inside_work = true;
+    bool was_held = nr_interrupt_hold(true);
     for (int i = 0; i < MAX_INLINE_ROUNDS && run_round(engine); i++) continue;
+    (void)nr_interrupt_hold(was_held);
     is_inside_work = false;
     nr_mutex_unlock(&engine->inline_lock);
 }

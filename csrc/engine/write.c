@@ -38,7 +38,7 @@ nori_status nori_put(struct nori_engine *engine, nori_slice key, nori_slice valu
     commit.user_bytes = key.size + value.size;
     note_expiry(engine, commit.expires_at_ms);
     rc = nr_commit_run(engine, &commit, options, err);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -52,7 +52,7 @@ nori_status nori_delete(struct nori_engine *engine, nori_slice key, const struct
     struct nr_commit commit = {
         .count = 1, .type = NR_TYPE_DELETE, .key = key, .delete_count = 1, .user_bytes = key.size};
     rc = nr_commit_run(engine, &commit, options, err);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -103,7 +103,7 @@ nori_status nori_write(struct nori_engine *engine, const struct nori_batch *batc
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
     rc = write_batch(engine, batch, options, sequence_out, err);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }
 
@@ -120,6 +120,6 @@ nori_status nori_delete_range(struct nori_engine *engine, const nori_slice *star
     NR_CHECK(write_batch(engine, batch, options, &sequence, err));
 out:
     nori_batch_destroy(batch);
-    nr_call_leave(engine, stripe);
+    nr_call_leave(engine);
     return rc;
 }

@@ -74,11 +74,13 @@ enum {
 };
 
 /* Asked while a call of this thread waits or loops. Nonzero makes the call return NORI_INTERRUPTED. Called without any
- * lock of the core. NULL (the default) never interrupts. Belongs to the calling thread. */
+ * lock of the core, and the call does not count as under way meanwhile: the function may make calls of its own, close
+ * the engine, or wait for another thread that does; the call then returns NORI_CLOSED. It may not destroy the engine.
+ * NULL (the default) never interrupts. Belongs to the calling thread. */
 typedef int (*nori_interrupt_fn)(void *arg);
 void nori_set_interrupt(nori_interrupt_fn fn, void *arg);
 
-/* Progress of a long call. Called without any lock of the core. Nonzero stops it: NORI_INTERRUPTED. */
+/* Progress of a long call. Called as the interrupt hook is. Nonzero stops the call: NORI_INTERRUPTED. */
 struct nori_progress {
     uint64_t done;
     uint64_t total;
@@ -258,7 +260,8 @@ NORI_WARN_UNUSED nori_status nori_open(const char *path, const struct nori_open_
 /* Orderly end: turns new calls away, wakes those that wait, waits for those inside, stops the workers, flushes, syncs,
  * writes a manifest snapshot, gives the lock back. Everything but memory is released whatever fails; the first error is
  * returned. Idempotent; a second caller waits for the first. Interrupted, the engine stays closing and another close
- * goes on. Does nothing in a forked child. */
+ * goes on. Does nothing in a forked child. Calls in the middle of which a hook or a progress function runs are not
+ * waited for: they give back memory and open tables when they end. */
 NORI_WARN_UNUSED nori_status nori_close(struct nori_engine *engine, struct nori_error *error);
 /* Frees the memory of a closed engine. All its snapshots, scans and batches must be gone. Not closed: closes it without
  * the flush, as a crash would. NULL is fine. */

@@ -96,7 +96,6 @@ struct py_engine {
     PyObject *config; /* NULL until asked for. */
     struct py_engine *previous, *next;
     bool is_listed;
-    atomic_bool wants_close; /* close() was called inside one of its own calls, which has yet to come back. */
 };
 
 struct py_snapshot {
@@ -181,8 +180,6 @@ int py_overrides_from(PyObject *pairs, struct nori_override **overrides_out, siz
 PyObject *py_engine_open(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 /* Closes with the GIL released. Raises the first error, but has let go of all. */
 int py_engine_close(struct py_engine *self, bool is_interruptible);
-/* What close() inside one of the engine's own calls left to it, once the last of these has come back. */
-void py_engine_close_late(struct py_engine *engine);
 /* Warns, and closes; errors go to sys.unraisablehook. */
 void py_engine_close_forgotten(struct py_engine *self);
 

@@ -73,22 +73,16 @@ static void raise_kept(struct py_call *call)
 
 /* ---------------------------------------------------------------- calls */
 
-/* Whether the core is to stop. */
-static int is_stopped(const struct py_call *call)
-{
-    return call->exception || (call->engine && atomic_load_explicit(&call->engine->wants_close, memory_order_relaxed));
-}
-
-/* The core's hook: the GIL is released, no lock of the core is held. */
+/* The core's hook: the GIL is released, no lock of the core is held, the call does not count as inside. 1: stop. */
 static int run_signal_handlers(void *arg)
 {
     struct py_call *call = innermost;
     (void)arg; /* One hook for all calls, so that the core keeps its pace from call to call. */
-    if (is_stopped(call)) return 1;
+    if (call->exception) return 1;
     PyEval_RestoreThread(call->thread);
     if (PyErr_CheckSignals() < 0) keep_exception(call);
     call->thread = PyEval_SaveThread();
-    return is_stopped(call);
+    return call->exception != NULL;
 }
 
 static void begin(struct py_call *call, struct py_state *state, struct py_engine *engine, bool is_interruptible)
@@ -98,7 +92,6 @@ static void begin(struct py_call *call, struct py_state *state, struct py_engine
     call->engine = engine;
     call->exception = NULL;
     call->outer = innermost;
-    call->is_close = false;
     call->is_interruptible = is_interruptible && state->is_main_interpreter &&
                              PyThread_get_thread_ident() == atomic_load_explicit(&main_thread, memory_order_relaxed);
     innermost = call;
@@ -116,25 +109,6 @@ void py_call_begin_uninterruptible(struct py_call *call, struct py_state *state,
     begin(call, state, engine, false);
 }
 
-bool py_call_is_inside(const struct py_engine *engine)
-{
-    for (const struct py_call *call = innermost; call; call = call->outer) {
-        if (call->engine == engine) return true;
-    }
-    return false;
-}
-
-static void raise_failure(struct py_call *call, nori_status rc)
-{
-    const char *path = call->engine ? nori_path(call->engine->reader.core) : NULL;
-    if (rc != NORI_INTERRUPTED) {
-        py_raise(call->state, path, rc, &call->error);
-    } else if (!call->is_close) {
-        /* Nobody raised: it was stopped for a close(). A close() that was goes on as that one. */
-        PyErr_Format(call->state->errors[PY_CLOSED_ERROR], "%s is closed", path ? path : "the database");
-    }
-}
-
 static int end(struct py_call *call, nori_status rc, bool is_write)
 {
     struct py_engine *engine = call->engine;
@@ -147,11 +121,9 @@ static int end(struct py_call *call, nori_status rc, bool is_write)
         raise_kept(call);
         if (rc == NORI_OK) call->error.outcome = NORI_INDETERMINATE;
     } else if (rc != NORI_OK) {
-        raise_failure(call, rc);
+        py_raise(call->state, engine ? nori_path(engine->reader.core) : NULL, rc, &call->error);
     }
     if (is_write && PyErr_Occurred()) py_set_outcome(call->error.outcome);
-    if (engine && atomic_load_explicit(&engine->wants_close, memory_order_relaxed) && !py_call_is_inside(engine))
-        py_engine_close_late(engine);
     return PyErr_Occurred() ? -1 : 0;
 }
 
@@ -169,7 +141,7 @@ int py_progress_report(void *arg, const struct nori_progress *progress)
 {
     struct py_progress *self = arg;
     struct py_call *call = self->call;
-    if (is_stopped(call)) return 1;
+    if (call->exception) return 1;
     PyEval_RestoreThread(call->thread);
     PyObject *fields =
         Py_BuildValue("{s:K,s:K,s:s,s:s}", "done", (unsigned long long)progress->done, "total",
@@ -180,7 +152,7 @@ int py_progress_report(void *arg, const struct nori_progress *progress)
     Py_XDECREF(result);
     Py_XDECREF(report);
     call->thread = PyEval_SaveThread();
-    return is_stopped(call);
+    return call->exception != NULL;
 }
 
 /* ---------------------------------------------------------------- guards */

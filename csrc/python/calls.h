@@ -1,8 +1,8 @@
 /* Calls that release the GIL, and guards.
  *
  * A py_call stands on the stack of its thread and in that thread's chain of calls: a hook of the core (signal handlers,
- * progress) may run Python, which may call in again. close() inside a call of the same engine cannot wait for that
- * call: it asks the call to stop, and is carried out when the outermost of them ends.
+ * progress) may run Python, which may call in again. The call it came from does not count as inside meanwhile: Python
+ * code may close the engine, or wait for another thread that does; the call then ends with ClosedError.
  *
  * In the main thread of the main interpreter a call runs pending signal handlers while it waits. What a handler or a
  * callback raises is kept in the call, and raised when it ends. */
@@ -19,7 +19,6 @@ struct py_call {
     struct py_call *outer;    /* Of the same thread. */
     PyObject *exception;      /* Owned: what Python code inside raised. */
     bool is_interruptible;
-    bool is_close; /* Of the engine itself. */
 };
 
 /* Before anything else; noticed fork()s by one more than before. */
@@ -33,8 +32,6 @@ void py_call_begin_uninterruptible(struct py_call *call, struct py_state *state,
 int py_call_end(struct py_call *call, nori_status rc);
 /* Likewise for a write: the exception has its outcome, which call->error.outcome keeps. */
 int py_call_end_write(struct py_call *call, nori_status rc);
-/* Whether this thread is inside a call of the engine. */
-bool py_call_is_inside(const struct py_engine *engine);
 
 /* For nori_progress_fn. 'callback' NULL: none, and the core gets no function. */
 struct py_progress {

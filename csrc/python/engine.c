@@ -81,14 +81,9 @@ static PyObject *engine_get_config(PyObject *object, void *Py_UNUSED(closure))
     return Py_NewRef(self->config);
 }
 
-static bool is_closed(struct py_engine *self)
-{
-    return nori_is_closed(self->reader.core) || atomic_load(&self->wants_close);
-}
-
 static PyObject *engine_get_closed(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyBool_FromLong(is_closed((struct py_engine *)self));
+    return PyBool_FromLong(nori_is_closed(((struct py_engine *)self)->reader.core));
 }
 
 static PyObject *engine_get_read_only(PyObject *self, void *Py_UNUSED(closure))
@@ -103,7 +98,7 @@ static PyObject *engine_repr(PyObject *object)
     if (!path) return NULL;
     PyObject *repr = PyUnicode_FromFormat("<nori_lsm.Engine %R%s%s>", path,
                                           nori_is_read_only(self->reader.core) ? ", read-only" : "",
-                                          is_closed(self) ? ", closed" : "");
+                                          nori_is_closed(self->reader.core) ? ", closed" : "");
     Py_DECREF(path);
     return repr;
 }

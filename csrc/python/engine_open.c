@@ -137,30 +137,14 @@ int py_engine_close(struct py_engine *self, bool is_interruptible)
 {
     struct py_call call;
     if (self->reader.fork_generation != atomic_load(&py_fork_generation)) return 0;
-    if (py_call_is_inside(self)) {
-        atomic_store(&self->wants_close, true);
-        return 0;
-    }
     if (is_interruptible)
         py_call_begin(&call, self->reader.state, self);
     else
         py_call_begin_uninterruptible(&call, self->reader.state, self);
-    call.is_close = true;
     nori_status rc = nori_close(self->reader.core, &call.error);
     int ended = py_call_end(&call, rc);
     if (nori_is_closed(self->reader.core)) py_engine_unlist(self);
     return ended;
-}
-
-void py_engine_close_late(struct py_engine *self)
-{
-    PyObject *kind, *value, *traceback;
-    PyErr_Fetch(&kind, &value, &traceback);
-    Py_INCREF((PyObject *)self);
-    atomic_store(&self->wants_close, false);
-    if (py_engine_close(self, true) < 0) PyErr_WriteUnraisable((PyObject *)self);
-    Py_DECREF((PyObject *)self);
-    PyErr_Restore(kind, value, traceback);
 }
 
 void py_engine_close_forgotten(struct py_engine *self)

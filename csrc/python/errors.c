@@ -193,7 +193,7 @@ int py_check_usable(struct py_engine *engine)
                      nori_path(reader->core));
         return -1;
     }
-    if (nori_is_closed(reader->core) || atomic_load_explicit(&engine->wants_close, memory_order_relaxed)) {
+    if (nori_is_closed(reader->core)) {
         PyErr_Format(reader->state->errors[PY_CLOSED_ERROR], "%s is closed", nori_path(reader->core));
         return -1;
     }

@@ -91,22 +91,22 @@ static nori_status fail_group(struct nr_wal *wal, struct nori_error *err)
     return wal->cause.code;
 }
 
-nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, struct nori_error *err)
+nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, bool *has_waited, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    bool has_taken_part = false;
 
     if (is_synced(wal, position)) return NORI_OK;
-    atomic_fetch_add_explicit(&wal->arrivals, 1, memory_order_relaxed);
+    if (!*has_waited) atomic_fetch_add_explicit(&wal->arrivals, 1, memory_order_relaxed);
     nr_mutex_lock(&wal->sync_lock);
     while (rc == NORI_OK && !is_synced(wal, position)) {
         if (nr_wal_has_failed(wal)) {
-            rc = has_taken_part ? fail_group(wal, err) : nr_wal_fail_poisoned(wal, err);
+            rc = *has_waited ? fail_group(wal, err) : nr_wal_fail_poisoned(wal, err);
         } else if (wal->is_syncing) {
-            has_taken_part = true;
-            rc = nr_cond_wait_turn(&wal->sync_changed, &wal->sync_lock, UINT64_MAX, err);
+            *has_waited = true;
+            if (!nr_cond_wait_until_due(&wal->sync_changed, &wal->sync_lock))
+                rc = NR_FAIL(err, NORI_AGAIN, "the sync under way is not over");
         } else {
-            has_taken_part = true;
+            *has_waited = true;
             wal->is_syncing = true;
             nr_mutex_unlock(&wal->sync_lock);
             lead(wal);

@@ -44,9 +44,11 @@ NORI_WARN_UNUSED nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence
                                            struct nr_position *end_out, struct nori_error *err);
 /* Returns once everything before 'position' is on disk: at once, by waiting for the sync under way, or by syncing up to
  * the end of what has been appended by then. A failed fsync is never tried again: all who wait for it get its error
- * (NORI_IO, indeterminate), later calls NORI_POISONED. NORI_INTERRUPTED by the thread's hook while waiting for
- * another's sync. */
-NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, struct nori_error *err);
+ * (NORI_IO, indeterminate), later calls NORI_POISONED. NORI_AGAIN while it waits for another's sync and
+ * the thread's interrupt hook is due, which cannot be asked in here: to be called again, with '*has_waited' (false at
+ * first) as it was left. */
+NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, bool *has_waited,
+                                         struct nori_error *err);
 
 /* What is complete: the end of the last append, and its last sequence. Any thread. */
 struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out);

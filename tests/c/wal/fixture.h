@@ -197,7 +197,7 @@ static inline nori_status fixture_append(struct fixture *f, struct nori_error *e
 static inline nori_status fixture_sync(struct fixture *f, struct nori_error *err)
 {
     uint64_t appended = f->appended;
-    nori_status rc = nr_wal_sync(f->wal, f->end, err);
+    nori_status rc = nr_wal_sync(f->wal, f->end, &(bool){false}, err);
     if (rc == NORI_OK && appended > f->synced) f->synced = appended;
     return rc;
 }

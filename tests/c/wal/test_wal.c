@@ -1,6 +1,7 @@
 #include <pthread.h>
 
 #include "fixture.h"
+#include "wal/wal_internal.h"
 
 #define THREADS 8
 #define RECORDS_PER_THREAD 60
@@ -56,7 +57,7 @@ TEST(marks_always_fit_and_stand_once_after_each_sync)
         nr_wal_stats(f.wal, &stats);
         uint64_t bytes = stats.bytes_appended, syncs = stats.syncs;
         EXPECT_OK(fixture_sync(&f, &err), &err);
-        EXPECT_OK(nr_wal_sync(f.wal, nr_wal_end(f.wal, NULL), &err), &err);
+        EXPECT_OK(nr_wal_sync(f.wal, nr_wal_end(f.wal, NULL), &(bool){false}, &err), &err);
         nr_wal_stats(f.wal, &stats);
         EXPECT_EQ(stats.bytes_appended, bytes);
         EXPECT_EQ(stats.syncs, syncs);
@@ -330,6 +331,36 @@ TEST(a_log_that_cannot_be_opened_leaves_no_segment_and_no_memory)
 
 /* ---------------------------------------------------------------- threads */
 
+static int never_stop(void *arg)
+{
+    ++*(int *)arg;
+    return 0;
+}
+
+TEST(a_writer_that_waits_for_anothers_sync_comes_back_when_its_hook_is_due)
+{
+    struct fixture f;
+    struct nori_error err;
+    int asked = 0;
+    bool has_waited = false;
+    fixture_init_sim(&f, 1, true, true);
+    EXPECT_OK(fixture_open(&f, &err), &err);
+    EXPECT_OK(fixture_append(&f, &err), &err);
+    nr_mutex_lock(&f.wal->sync_lock);
+    f.wal->is_syncing = true;
+    nr_mutex_unlock(&f.wal->sync_lock);
+    nori_set_interrupt(never_stop, &asked);
+    EXPECT_EQ(nr_wal_sync(f.wal, f.end, &has_waited, &err), NORI_AGAIN);
+    EXPECT(has_waited);
+    EXPECT_EQ(asked, 0); /* The log's lock was held: whoever called asks. */
+    nori_set_interrupt(NULL, NULL);
+    nr_mutex_lock(&f.wal->sync_lock);
+    f.wal->is_syncing = false;
+    nr_mutex_unlock(&f.wal->sync_lock);
+    EXPECT_OK(nr_wal_sync(f.wal, f.end, &has_waited, &err), &err);
+    fixture_clear(&f);
+}
+
 struct group {
     struct fixture *f;
     _Atomic bool is_over;
@@ -356,7 +387,7 @@ static void *write_and_sync(void *arg)
             f->next_sequence++;
         }
         nr_mutex_unlock(&f->append_lock);
-        if (rc == NORI_OK) rc = nr_wal_sync(f->wal, end, &err);
+        if (rc == NORI_OK) rc = nr_wal_sync(f->wal, end, &(bool){false}, &err);
         if (rc == NORI_OK && nr_position_compare(nr_wal_synced(f->wal, NULL), end) >= 0) group->synced++;
         if (rc == NORI_IO && err.outcome == NORI_INDETERMINATE && err.sys_errno == EIO) group->io_errors++;
         if (rc == NORI_POISONED) group->poisoned++;
