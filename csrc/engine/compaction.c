@@ -280,9 +280,8 @@ out:
 /* ---------------------------------------------------------------- the edit */
 
 /* A slot's runs with [first, first + count) replaced by 'run' (NULL: nothing). */
-static nori_status set_runs(struct nori_engine *engine, const struct nr_job *job, struct nr_edit *edit,
-                            const struct nr_slot *slot, size_t first, size_t count, struct nr_run *run,
-                            struct nori_error *err)
+static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t first, size_t count,
+                            struct nr_run *run, struct nori_error *err)
 {
     size_t new_count = 0;
     struct nr_run **runs = nr_alloc((slot->run_count + 1) * sizeof *runs);
@@ -290,15 +289,38 @@ static nori_status set_runs(struct nori_engine *engine, const struct nr_job *job
     for (size_t i = 0; i < first; i++) runs[new_count++] = slot->runs[i];
     if (run) runs[new_count++] = run;
     for (size_t i = first + count; i < slot->run_count; i++) runs[new_count++] = slot->runs[i];
-    uint32_t k_max = nr_planner_k_max(job->version, &engine->options, slot->level);
-    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, k_max, runs, new_count, err);
+    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, new_count, err);
+    nr_free(runs);
+    return rc;
+}
+
+/* A slot's runs without what lies in the job's range of those the job takes. */
+static nori_status cut_runs(const struct nr_job *job, struct nr_edit *edit, const struct nr_slot *slot,
+                            struct nori_error *err)
+{
+    const struct nr_plan *plan = &job->plan;
+    size_t count = 0, behind = plan->first_run + plan->run_count;
+    nori_status rc = NORI_OK;
+    struct nr_run **runs = nr_calloc(slot->run_count + 1, sizeof *runs);
+    if (!runs) return nr_fail_memory(err, slot->run_count * sizeof *runs);
+    for (size_t i = 0; i < slot->run_count; i++) {
+        struct nr_run *rest = NULL;
+        if (i < plan->first_run || i >= behind)
+            rest = nr_run_ref(slot->runs[i]);
+        else
+            NR_CHECK(nr_run_subtract(slot->runs[i], plan->start, plan->end, &rest, err));
+        if (rest) runs[count++] = rest;
+    }
+    NR_CHECK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, count, err));
+out:
+    for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
     nr_free(runs);
     return rc;
 }
 
 /* What the job takes away from where it was. */
-static nori_status edit_source(struct nori_engine *engine, const struct nr_job *job, struct nr_edit *edit,
-                               struct nr_run *merged, struct nori_error *err)
+static nori_status edit_source(const struct nr_job *job, struct nr_edit *edit, struct nr_run *merged,
+                               struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
     struct nr_slot *source = source_slot(job);
@@ -314,9 +336,9 @@ static nori_status edit_source(struct nori_engine *engine, const struct nr_job *
         }
         return rc;
     case NR_ACTION_PROMOTE:
-        return set_runs(engine, job, edit, source, plan->first_run, plan->run_count, NULL, err);
+        return cut_runs(job, edit, source, err);
     default:
-        return set_runs(engine, job, edit, source, plan->first_run, plan->run_count, merged, err);
+        return set_runs(edit, source, plan->first_run, plan->run_count, merged, err);
     }
 }
 
@@ -331,10 +353,9 @@ static nori_status install_job(struct nori_engine *engine, const struct nr_job *
     NR_CHECK(nr_edit_create(&edit, err));
     for (size_t i = 0; i < result_count; i++)
         NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
-    NR_CHECK(edit_source(engine, job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
+    NR_CHECK(edit_source(job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
-        NR_CHECK(
-            set_runs(engine, job, edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
+        NR_CHECK(set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
     nr_turn_take(engine);
     rc = nr_install(engine, edit, 0, err);
     nr_turn_give(engine);

@@ -106,8 +106,7 @@ static nori_status edit_level(struct nori_engine *engine, struct nr_edit *edit, 
         guards[count++] = guard;
     }
     uint64_t first_slot_id = atomic_fetch_add(&engine->next_slot_id, more_count + 1);
-    uint32_t k_max = nr_planner_k_max(version, &engine->options, level);
-    nori_status rc = nr_edit_set_guards(edit, level, guards, count, first_slot_id, k_max, err);
+    nori_status rc = nr_edit_set_guards(edit, level, guards, count, first_slot_id, 0, err);
     nr_free(guards);
     return rc;
 }

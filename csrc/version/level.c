@@ -158,7 +158,7 @@ nori_status nr_level_create_empty(uint32_t number, struct nr_level **level_out, 
     struct nr_slot *slot = NULL;
 
     *level_out = NULL;
-    NR_CHECK(nr_slot_create(number, number, nr_slice(NULL, 0), nr_bound_infinite(), 1, NULL, 0, &slot, err));
+    NR_CHECK(nr_slot_create(number, number, nr_slice(NULL, 0), nr_bound_infinite(), 0, NULL, 0, &slot, err));
     NR_CHECK(nr_level_create(&slot, 1, level_out, err));
 out:
     nr_slot_unref(slot);

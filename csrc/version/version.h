@@ -86,6 +86,8 @@ NORI_WARN_UNUSED nori_status nr_run_clip(struct nr_run *run, nori_slice start, s
 NORI_WARN_UNUSED nori_status nr_run_subtract(struct nr_run *run, nori_slice start, struct nr_bound end,
                                              struct nr_run **run_out, struct nori_error *err);
 bool nr_run_overlaps(const struct nr_run *run, nori_slice start, struct nr_bound end);
+/* About how many of its bytes lie in [start, end): what nr_run_clip would say. */
+uint64_t nr_run_bytes_in(const struct nr_run *run, nori_slice start, struct nr_bound end);
 
 /* The id of a part that a new guard cut off: the 'index'-th run of the new slot. Made from the slot's id, which is new
  * itself; ids that are counted stay below the bit. */
@@ -102,7 +104,7 @@ struct nr_slot {
     uint64_t slot_id;    /* Unique in the database's life; level 0's is 0. */
     nori_slice start;    /* Its guard. Owned. */
     struct nr_bound end; /* The next guard, or infinite. Owned. */
-    uint32_t k_max;
+    uint32_t k_max; /* Most runs aimed at; 0: not decided yet. */
     uint64_t bytes; /* Sums over the runs. */
     uint64_t entries;
     size_t run_count;

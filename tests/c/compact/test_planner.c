@@ -32,6 +32,7 @@ struct parser {
     struct nr_slot *slots[MAX_SLOTS]; /* Of the level under way. */
     size_t slot_count;
     uint64_t slot_id;
+    uint32_t slot_k;
     nori_slice slot_start;
     struct nr_bound slot_end;
     char slot_text[64];
@@ -56,8 +57,9 @@ static void parse_range(struct parser *parser, char **text, nori_slice *start, s
 static void end_slot(struct parser *parser)
 {
     if (!parser->has_slot) return;
-    parser->slots[parser->slot_count++] = model_slot_create(parser->level, parser->slot_id, parser->slot_start,
-                                                            parser->slot_end, parser->runs, parser->run_count);
+    parser->slots[parser->slot_count++] =
+        model_slot_create(parser->level, parser->slot_id, parser->slot_start, parser->slot_end, parser->slot_k,
+                          parser->runs, parser->run_count);
     parser->run_count = 0;
     parser->has_slot = false;
 }
@@ -109,6 +111,8 @@ static void parse_option(struct parser *parser, const char *name, double value)
         options->strategy = (int)value;
     else if (!strcmp(name, "flush_trigger_bytes"))
         options->memtable.flush_trigger_bytes = (uint64_t)value;
+    else if (!strcmp(name, "space"))
+        options->max_space_amp = value;
     else if (!strcmp(name, "density"))
         options->tombstones.density_threshold = value;
     else
@@ -163,6 +167,7 @@ static void parse_slot(struct parser *parser, const char *text)
     parser->slot_id = strtoull(parser->slot_text, &rest, 10);
     while (*rest == ' ') rest++;
     parse_range(parser, &rest, &parser->slot_start, &parser->slot_end);
+    parser->slot_k = (uint32_t)parse_count(rest, "k=", 0);
     parser->has_slot = true;
 }
 
@@ -291,7 +296,7 @@ static struct nr_version *tree_with_bytes(const uint64_t *level_bytes, size_t le
         struct model_run model = {.bytes = level_bytes[level], .entries = 1};
         struct nr_table_slice slice = model_slice(&model, level, nr_slice_text("a"), nr_bound_infinite(), 1);
         struct nr_run *run = model_run_create(level, &slice, 1);
-        struct nr_slot *slot = model_slot_create(level, level, nr_slice_text(""), nr_bound_infinite(), &run, 1);
+        struct nr_slot *slot = model_slot_create(level, level, nr_slice_text(""), nr_bound_infinite(), 0, &run, 1);
         model_set_level(version, level, &slot, 1);
     }
     return version;
@@ -315,17 +320,21 @@ TEST(level_targets_derive_from_the_bottom)
     nr_version_unref(version);
 }
 
-TEST(the_bottom_is_one_run_and_levels_above_it_are_tiered)
+TEST(k_is_the_strategys_or_what_was_decided_for_the_slot)
 {
     struct nori_options options;
     model_options(&options);
     struct nr_version *version = tree_with_bytes((uint64_t[]){0, 10, 10, 0}, 4);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 1), 4);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 2), 1);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 3), 1);
+    struct nr_slot *slot = nr_level_slot(version->levels[1], 0);
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4); /* Not decided. */
+    slot->k_max = 2;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 2);
+    slot->k_max = 9;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4);
     options.strategy = NORI_STRATEGY_LEVELED;
-    EXPECT_EQ(nr_planner_k_max(version, &options, 1), 1);
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 1);
     options.strategy = NORI_STRATEGY_TIERED;
-    EXPECT_EQ(nr_planner_k_max(version, &options, 3), 4);
+    slot->k_max = 1;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4);
     nr_version_unref(version);
 }

@@ -40,6 +40,7 @@ static void world_init(struct world *world, int strategy, uint64_t seed)
     model_options(&world->options);
     world->options.fanout = 4;
     world->options.strategy = strategy;
+    world->options.max_space_amp = 1.3;
     world->next_slot_id = 100;
     world->next_run_id = world->next_number = world->next_sequence = 1;
     nr_random_init(&world->random, seed);
@@ -144,8 +145,25 @@ static void set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t fi
     for (size_t i = 0; i < first; i++) runs[total++] = slot->runs[i];
     if (run) runs[total++] = run;
     for (size_t i = first + count; i < slot->run_count; i++) runs[total++] = slot->runs[i];
-    EXPECT_OK(nr_edit_set_slot(edit, slot->level, slot->start, 1, runs, total, &err), &err);
+    EXPECT_OK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, total, &err), &err);
     nr_run_unref(run);
+}
+
+/* The slot's runs without what the plan takes of them. */
+static void cut_runs(struct nr_edit *edit, const struct nr_slot *slot, const struct nr_plan *plan)
+{
+    struct nr_run *runs[NR_PLAN_MAX_RUNS];
+    size_t total = 0;
+    for (size_t i = 0; i < slot->run_count; i++) {
+        struct nr_run *rest = NULL;
+        if (i < plan->first_run || i >= plan->first_run + plan->run_count)
+            rest = nr_run_ref(slot->runs[i]);
+        else
+            EXPECT_OK(nr_run_subtract(slot->runs[i], plan->start, plan->end, &rest, &err), &err);
+        if (rest) runs[total++] = rest;
+    }
+    EXPECT_OK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, total, &err), &err);
+    for (size_t i = 0; i < total; i++) nr_run_unref(runs[i]);
 }
 
 static struct nr_run *fill_target(struct world *world, struct nr_edit *edit, const struct nr_slot *source, size_t index)
@@ -184,7 +202,7 @@ static void carry_out_handover(struct world *world)
             EXPECT_OK(nr_edit_subtract_l0(edit, source->runs[i]->run_id, plan->start, plan->end, &err), &err);
         }
     } else
-        set_runs(edit, source, plan->first_run, plan->run_count, NULL);
+        cut_runs(edit, source, plan);
     for (size_t i = 0; i < plan->target_count; i++) {
         set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i]);
     }
@@ -238,7 +256,7 @@ static void set_guards(struct world *world, struct nr_edit *edit, uint32_t level
         guards[total++] = guard;
     }
     while (next < count) guards[total++] = more[next++];
-    EXPECT_OK(nr_edit_set_guards(edit, level, guards, total, world->next_slot_id, 1, &err), &err);
+    EXPECT_OK(nr_edit_set_guards(edit, level, guards, total, world->next_slot_id, 0, &err), &err);
     world->next_slot_id += total + 1;
     nr_free(guards);
 }
@@ -333,7 +351,7 @@ static void compact(struct world *world)
             model_describe(&world->plan, text, sizeof text);
             FAIL("no end of plans: %s", text);
         }
-        EXPECT(world->plan.score >= 1);
+        EXPECT(world->plan.score > 0);
         switch (world->plan.action) {
         case NR_ACTION_ADMIT:
         case NR_ACTION_PROMOTE:
@@ -365,13 +383,17 @@ static void check_bounds(const struct world *world)
     for (uint32_t level = 1; level < LEVELS; level++) {
         const struct nr_level *slots = version->levels[level];
         uint64_t share = nr_planner_slot_share(&world->options, level);
-        EXPECT(slots->max_run_count <= nr_planner_k_max(version, &world->options, level));
         if (level + 1 < LEVELS) EXPECT(slots->bytes <= nr_planner_level_target(version, &world->options, level));
         for (size_t i = 0; i < slots->slot_count; i++) {
             const struct nr_slot *slot = nr_level_slot(slots, i);
+            EXPECT(slot->run_count <= nr_planner_slot_k(&world->options, slot));
             EXPECT(slot->bytes < 2 * share + 2 || is_unsplittable(world, slot->slot_id));
         }
     }
+    struct nr_plan_view view = {.version = world->version, .options = &world->options};
+    struct nr_space space;
+    nr_planner_measure_space(&view, &space);
+    EXPECT(space.above_bytes - level0->bytes <= space.bound_bytes);
 }
 
 static void run_world(int strategy, uint64_t seed, size_t flushes)

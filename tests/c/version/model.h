@@ -48,7 +48,7 @@ static inline void model_init(struct model *model, uint64_t seed)
         model->slot_counts[i] = 1;
         model->slots[i][0].last = KEY_COUNT;
         model->slots[i][0].slot_id = i;
-        model->slots[i][0].k_max = 1;
+        model->slots[i][0].k_max = 0;
     }
 }
 
