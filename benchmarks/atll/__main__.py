@@ -32,7 +32,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=positive, help="keys")
     parser.add_argument("--memtable-kib", type=positive)
     parser.add_argument("--level1-kib", type=positive)
-    parser.add_argument("--rounds", type=float, default=4.0, help="writes measured, in multiples of the keys (4)")
+    parser.add_argument("--rounds", type=float, default=3.0, help="paced writes, in multiples of the keys (3)")
+    parser.add_argument("--pace", type=int, default=40_000, help="writes a second of the paced phase; 0: full speed")
     parser.add_argument("--repeat", type=positive, default=1, help="tables show medians")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(STORES)}")
@@ -66,6 +67,7 @@ def main() -> int:
                 workload,
                 count,
                 args.rounds,
+                args.pace,
                 args.seed + 100 * turn,
                 f"{directory}/{engine}-{workload}",
                 memtable_bytes,
@@ -81,6 +83,7 @@ def main() -> int:
             {
                 "count": count,
                 "rounds": args.rounds,
+                "pace": args.pace,
                 "repeat": args.repeat,
                 "seed": args.seed,
                 "memtable_bytes": memtable_bytes,

@@ -6,7 +6,7 @@ import shutil
 import time
 from bisect import bisect_left
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -84,41 +84,55 @@ class Cell:
         writes = data.keys(workload.writes())
         numbers, hot = workload.reads()
         reads = data.keys(numbers)
+        pace = spec.pace if workload.writes_per_second is None else workload.writes_per_second
         shutil.rmtree(spec.path, ignore_errors=True)
         self.store = store = STORES[spec.engine](spec, spec.path, workload.ttl_secs)
-        opened = store.counters()
-        load_seconds = self.load(loading)
-        loaded_drain, _ = drain(store)
-        start = store.counters()
-        seconds, processor = self.measure(writes, reads, hot)
-        loaded = store.counters() - start
-        drain_seconds, is_drained = drain(store)
-        spent = store.counters() - start
+        self.live = Live(workload)
+        loaded = self.phase(0, lambda: self.load(loading))
+        paced = self.phase(spec.writes, lambda: self.measure(writes[: spec.writes], reads, hot, 0, pace))
         result = {
-            "load": self.written(start - opened, len(loading)) | {"seconds": load_seconds + loaded_drain},
-            "writes": len(writes),
-            "reads": len(reads),
-            "missing": self.missing,
-            "seconds": seconds,
-            "processor_seconds": processor,
-            "drain_seconds": drain_seconds,
-            "is_drained": is_drained,
-            "rate": (len(writes) + len(reads)) / seconds,
-            "run_probes": loaded.probes / max(len(reads), 1),
-            "stall_seconds": spent.stall_micros / 1e6,
-            **self.written(spent, len(writes)),
+            "load": loaded | {"write_amp": loaded["tree_bytes"] / max(len(loading) * spec.entry_bytes, 1)},
+            **paced,
+            "writes": spec.writes,
             "latency": {part: quantiles(times) for part, times in self.times.items()},
-            "shape": store.shape(),
+            "probes": self.mean_probes(self.samples),
             "rest": self.at_rest(),
-            **self.space(self.bytes_per_entry()),
-            **self.probes(),
+            "shape": store.shape(),
             "text": store.text() if isinstance(store, Rocks) else "",
+        }
+        fast, split = paced, len(self.samples)
+        if workload.has_full_speed:
+            at = spec.writes
+            fast = self.phase(spec.count, lambda: self.measure(writes[at:], reads[at:], hot[at:], at, 0))
+            result["full_speed"] = fast | {"probes": self.mean_probes(self.samples[split:])}
+        operations = (len(writes) - spec.writes or len(writes)) * (2 if reads else 1)
+        entry_bytes = self.bytes_per_entry()
+        result |= {
+            "rate": operations / fast["seconds"],
+            "missing": self.missing,
+            "bytes_per_entry": entry_bytes,
+            "space": self.space(self.samples[:split], entry_bytes),
+            "space_full_speed": self.space(self.samples[split:], entry_bytes),
+            "samples": self.samples,
         }
         store.close()
         shutil.rmtree(spec.path, ignore_errors=True)
         if self.missing and workload.finds_all:
             raise AssertionError(f"{spec.engine}, {spec.workload}: {self.missing} keys not found")
         return result
+
+    def phase(self, writes: int, work: Callable[[], float]) -> dict[str, Any]:
+        """What the work and the drain after it came to; the work says how long its loops took."""
+        start, processor = self.store.counters(), time.process_time()
+        seconds = work()
+        drain_seconds, is_drained = drain(self.store)
+        return {
+            "seconds": seconds,
+            "drain_seconds": drain_seconds,
+            "is_drained": is_drained,
+            "processor_seconds": time.process_time() - processor,
+            **self.written(self.store.counters() - start, writes),
+        }
 
     def written(self, spent: Counters, writes: int) -> dict[str, Any]:
         user = max(writes * self.spec.entry_bytes, 1)
@@ -129,6 +143,8 @@ class Cell:
             "manifest_amp": spent.manifest_bytes / user,
             "wal_amp": spent.wal_bytes / user,
             "compaction_read_amp": spent.compaction_read_bytes / user,
+            "stall_seconds": spent.stall_micros / 1e6,
+            "tree_bytes": spent.tree_bytes,
             "counted_bytes": spent.tree_bytes + spent.wal_bytes,
             "system_written": spent.system_written,
             "system_dirtied": spent.system_dirtied,
@@ -141,33 +157,32 @@ class Cell:
             put(key, value)
         return time.perf_counter() - begun
 
-    # ------------------------------------------------------------ the measured phase
+    # ------------------------------------------------------------ phases
 
-    def measure(self, writes: list[bytes], reads: list[bytes], hot: bytearray) -> tuple[float, float]:
-        """Seconds in the loops, and of the process's processors in all that time."""
+    def measure(self, writes: list[bytes], reads: list[bytes], hot: bytearray, first: int, pace: int) -> float:
+        """Seconds in the loops. 'first' is how many writes came before; pace is writes a second, 0 without end."""
         every = max(len(writes) // SAMPLES // CHUNK, 1)
         values = data.values(len(writes), self.spec.value_bytes, seed=2)
-        live, rate = Live(self.workload), self.workload.writes_per_second
-        seconds, begun, processor = 0.0, time.perf_counter(), time.process_time()
+        seconds, begun = 0.0, time.perf_counter()
         for number, at in enumerate(range(0, len(writes), CHUNK)):
             mine = writes[at : at + CHUNK]
-            wanted, flags = reads[at : at + CHUNK], hot[at : at + CHUNK]
+            wanted, flags = reads[at : at + len(mine)], hot[at : at + len(mine)]
             chunk_values = list(islice(values, len(mine)))
             clock = time.perf_counter()
             if not reads:
                 self.write(mine, chunk_values)
-            elif number % TIMED_CHUNKS:
+            elif not pace or number % TIMED_CHUNKS:
                 self.write_and_read(mine, chunk_values, wanted)
             else:
                 self.write_and_time(mine, chunk_values, wanted, flags)
             seconds += time.perf_counter() - clock
             written = at + len(mine)
-            live.note(written)
+            self.live.note(first + written)
             if number % every == every - 1:
-                self.sample(written, live.count(written))
-            if rate:
-                time.sleep(max(begun + written / rate - time.perf_counter(), 0))
-        return seconds, time.process_time() - processor
+                self.sample(first + written)
+            if pace:
+                time.sleep(max(begun + written / pace - time.perf_counter(), 0))
+        return seconds
 
     def write(self, keys: list[bytes], values: list[bytes]) -> None:
         put = self.store.put
@@ -193,12 +208,12 @@ class Cell:
             if found is None:
                 self.missing += 1
 
-    def sample(self, written: int, live: int) -> None:
+    def sample(self, written: int) -> None:
         workload = self.workload
         self.samples.append(
             {
                 "written": written,
-                "live": live,
+                "live": self.live.count(written),
                 "live_table_bytes": self.store.live_table_bytes(),
                 "file_bytes": self.store.table_file_bytes(),
                 "hot": self.burst([workload.hot(written - 1) for _ in range(PROBE_GETS)]),
@@ -247,18 +262,18 @@ class Cell:
         shutil.rmtree(path, ignore_errors=True)
         return size / max(count, 1)
 
-    def space(self, entry_bytes: float) -> dict[str, Any]:
+    def space(self, samples: list[dict[str, Any]], entry_bytes: float) -> dict[str, Any]:
         """The first samples of a store that begins empty say nothing."""
-        enough = [s for s in self.samples if s["live"] >= min(self.spec.count, self.workload.count) / 2]
-        found: dict[str, Any] = {"bytes_per_entry": entry_bytes}
-        for name, size in (("space", "live_table_bytes"), ("space_files", "file_bytes")):
+        enough = [s for s in samples if s["live"] >= self.workload.count / 2]
+        found: dict[str, Any] = {}
+        for name, size in (("", "live_table_bytes"), ("files_", "file_bytes")):
             ratios = [s[size] / (s["live"] * entry_bytes) for s in enough]
-            found[name] = {"max": max(ratios), "mean": sum(ratios) / len(ratios)} if ratios else {}
+            if ratios:
+                found |= {name + "max": max(ratios), name + "mean": sum(ratios) / len(ratios)}
         return found
 
-    def probes(self) -> dict[str, Any]:
-        means = {part: sum(s[part] for s in self.samples) / max(len(self.samples), 1) for part in ("hot", "cold")}
-        return {"probes": means, "samples": self.samples}
+    def mean_probes(self, samples: list[dict[str, Any]]) -> dict[str, float]:
+        return {part: sum(s[part] for s in samples) / max(len(samples), 1) for part in ("hot", "cold")}
 
 
 def run_cell(spec: Spec) -> dict[str, Any]:

@@ -13,12 +13,27 @@ ADAPTIVE, OWN, ROCKS = "atll", "leveled", "rocksdb-leveled"
 Row = dict[str, Any]
 Measure = Callable[[Row], float]
 
-write_amp: Measure = lambda row: row["write_amp"]  # noqa: E731
-hot_probes: Measure = lambda row: row["probes"]["hot"]  # noqa: E731
-cold_probes: Measure = lambda row: row["probes"]["cold"]  # noqa: E731
-hot_p99: Measure = lambda row: row["latency"]["hot"]["p99"]  # noqa: E731
-rate: Measure = lambda row: row["rate"]  # noqa: E731
-most_space: Measure = lambda row: row["space"]["max"]  # noqa: E731
+
+def field(*path: str) -> Measure:
+    def measure(row: Row) -> float:
+        found: Any = row
+        for name in path:
+            found = found[name]
+        return float(found)
+
+    return measure
+
+
+def most_space(row: Row) -> float:
+    """In both phases."""
+    return float(max(row["space"]["max"], row["space_full_speed"].get("max", 0)))
+
+
+write_amp = field("write_amp")
+hot_probes = field("probes", "hot")
+cold_probes = field("probes", "cold")
+hot_p99 = field("latency", "hot", "p99")
+rate = field("rate")
 
 
 def middle(results: Results, engine: str, workload: str, measure: Measure) -> float | None:
@@ -97,36 +112,44 @@ def text(value: float | None, digits: int = 2) -> str:
 
 COLUMNS: dict[str, tuple[Measure, int]] = {
     "written": (write_amp, 2),
-    "flush": (lambda row: row["flush_amp"], 2),
+    "of it flushed": (field("flush_amp"), 2),
     "probes hot": (hot_probes, 2),
-    "else": (cold_probes, 2),
-    "at rest hot": (lambda row: row["rest"]["hot"]["probes"], 2),
-    "else ": (lambda row: row["rest"]["cold"]["probes"], 2),
-    "blocks hot": (lambda row: row["rest"]["hot"]["blocks"], 2),
-    "else  ": (lambda row: row["rest"]["cold"]["blocks"], 2),
-    "space most": (most_space, 2),
-    "mean": (lambda row: row["space"]["mean"], 2),
-    "files most": (lambda row: row["space_files"]["max"], 2),
+    "probes else": (cold_probes, 2),
+    "at rest hot": (field("rest", "hot", "probes"), 2),
+    "at rest else": (field("rest", "cold", "probes"), 2),
+    "blocks hot": (field("rest", "hot", "blocks"), 2),
+    "blocks else": (field("rest", "cold", "blocks"), 2),
+    "space most": (field("space", "max"), 2),
+    "space mean": (field("space", "mean"), 2),
+    "files most": (field("space", "files_max"), 2),
+    "processor s": (field("processor_seconds"), 1),
+    "drain s": (field("drain_seconds"), 1),
+}
+FULL_SPEED: dict[str, tuple[Measure, int]] = {
     "k/s": (lambda row: row["rate"] / 1e3, 0),
-    "stalled s": (lambda row: row["stall_seconds"], 1),
-    "drain s": (lambda row: row["drain_seconds"], 1),
+    "written": (field("full_speed", "write_amp"), 2),
+    "probes hot": (field("full_speed", "probes", "hot"), 2),
+    "probes else": (field("full_speed", "probes", "cold"), 2),
+    "space most": (field("space_full_speed", "max"), 2),
+    "stalled s": (field("full_speed", "stall_seconds"), 1),
+    "drain s": (field("full_speed", "drain_seconds"), 1),
 }
 LATENCIES = ("p50", "p99", "p999")
 
 
-def measures(results: Results, workload: str) -> str:
+def measures(results: Results, workload: str, title: str, columns: dict[str, tuple[Measure, int]]) -> str:
     rows = [
-        [engine, *(text(middle(results, engine, workload, measure), digits) for measure, digits in COLUMNS.values())]
+        [engine, *(text(middle(results, engine, workload, measure), digits) for measure, digits in columns.values())]
         for engine in results.versions
     ]
-    return table([workload, *(name.strip() for name in COLUMNS)], rows)
+    return table([f"{workload}, {title}", *columns], rows)
 
 
 def latencies(results: Results, workload: str) -> str:
     rows = []
     for engine in results.versions:
         cells = [
-            text(middle(results, engine, workload, lambda row, p=part, q=name: row["latency"][p][q]), 1)  # type: ignore[misc]
+            text(middle(results, engine, workload, field("latency", part, name)), 1)
             for part in ("hot", "cold")
             for name in LATENCIES
         ]
@@ -207,20 +230,26 @@ def follow_text(results: Results) -> str:
 def in_turn(sample: dict[str, Any], turn: int, writes: int) -> bool:
     from .workloads import ROTATIONS
 
-    return min((sample["written"] - 1) * ROTATIONS // writes, ROTATIONS - 1) == turn
+    return int(sample["written"] - 1) * ROTATIONS // writes == turn
+
+
+def heading(settings: dict[str, Any], machine: dict[str, Any]) -> str:
+    return (
+        f"{settings['count']:,} keys of 16 bytes, values of 100, {settings['rounds']:g} times as many writes at "
+        f"{settings['pace']:,} a second; memtable "
+        f"{settings['memtable_bytes'] / MIB:g} MiB, level 1 {settings['level1_bytes'] / MIB:g} MiB, cache "
+        f"{settings['cache_bytes'] / MIB:.0f} MiB; {settings['repeat']} round(s). {machine['processor']}, "
+        f"{machine['cores']} cores, load {machine['load']:.1f} at the start, {machine['date']}."
+    )
 
 
 def markdown(results: Results) -> str:
     settings, machine = results.settings, results.machine
-    parts = [
-        f"{settings['count']:,} keys of 16 bytes, values of 100, {settings['rounds']:g} times as many writes; memtable "
-        f"{settings['memtable_bytes'] / MIB:g} MiB, level 1 {settings['level1_bytes'] / MIB:g} MiB, cache "
-        f"{settings['cache_bytes'] / MIB:.0f} MiB; {settings['repeat']} round(s). {machine['processor']}, "
-        f"{machine['cores']} cores, load {machine['load']:.1f} at the start, {machine['date']}."
-    ]
+    parts = [heading(settings, machine)]
     for workload in dict.fromkeys(row["workload"] for row in results.rows):
-        parts += [measures(results, workload), latencies(results, workload), ratios(results, workload)]
-        parts.append(shapes(results, workload))
+        parts.append(measures(results, workload, "paced", COLUMNS))
+        parts.append(measures(results, workload, "full speed", FULL_SPEED))
+        parts += [latencies(results, workload), ratios(results, workload), shapes(results, workload)]
     parts += [follow_text(results), system_check(results), verdicts([*own_bars(results), *bars(results, ADAPTIVE)])]
     if results.failures:
         parts.append("Failed:\n\n" + "\n".join(failure_text(row) for row in results.failures))

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from benchmarks.runner import ROOT, Results, extra_paths, machine
@@ -65,7 +64,9 @@ def run(
                     results.rows.append({"engine": name, "workload": workload, "round": turn, **row})
                 if failure:
                     results.failures.append({"engine": name, "stage": workload, "round": turn, "error": failure})
-                print(f"[{time.monotonic() - begun:5.0f} s] {workload}, {name}: {failure or said(row)}", file=sys.stderr)
+                print(
+                    f"[{time.monotonic() - begun:5.0f} s] {workload}, {name}: {failure or said(row)}", file=sys.stderr
+                )
                 save(results)  # After each cell: a long run that is interrupted leaves what it measured.
     return results
 
@@ -76,7 +77,5 @@ def said(row: dict[str, Any] | None) -> str:
     space = row["space"].get("max", 0)
     return (
         f"written {row['write_amp']:.2f}, probes {row['probes']['hot']:.2f} hot {row['probes']['cold']:.2f} else, "
-        f"space {space:.2f}, {row['rate'] / 1e3:.0f} k/s, {row['seconds']:.1f} s and {row['drain_seconds']:.1f} s"
+        f"space {space:.2f}, {row['rate'] / 1e3:.0f} k/s"
     )
-
-

@@ -16,7 +16,8 @@ class Spec:
     engine: str
     workload: str
     count: int  # Keys of the load, or alive at a time.
-    rounds: float  # Writes of the measured phase, in multiples of count.
+    rounds: float  # Writes of the paced phase, in multiples of count.
+    pace: int  # Writes a second in it; 0: at full speed.
     seed: int
     path: str
     memtable_bytes: int
@@ -27,6 +28,7 @@ class Spec:
 
     @property
     def writes(self) -> int:
+        """Of the paced phase."""
         return int(self.count * self.rounds)
 
     @property

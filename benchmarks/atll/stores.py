@@ -269,8 +269,7 @@ class Rocks(Store):
         return any(self.number(name) for name in names)
 
     def pairs(self) -> Iterator[tuple[bytes, bytes]]:
-        pairs: Iterator[tuple[bytes, bytes]] = self.db.items()
-        return pairs
+        yield from self.db.items()  # type: ignore[misc]
 
     def merge_all(self) -> None:
         self.db.compact_range(None, None)

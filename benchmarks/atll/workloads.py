@@ -31,15 +31,17 @@ def zipf(ranks: int, exponent: float) -> list[float]:
 
 
 class Workload(ABC):
-    """Numbers of keys. 'written' is how many writes of the measured phase came before."""
+    """Numbers of keys. 'written' is how many writes came before, the load not counted."""
 
     has_reads = True
     finds_all = True  # Each key read is there.
-    writes_per_second = 0  # 0: as fast as it goes.
+    has_full_speed = True  # After the paced phase, as many writes as keys, as fast as it goes.
+    writes_per_second: int | None = None  # The workload's own pace.
     ttl_secs: int | None = None
 
     def __init__(self, count: int, writes: int, seed: int) -> None:
-        self.count, self.total = count, writes
+        self.count, self.paced = count, writes
+        self.total = writes + (count if self.has_full_speed else 0)
         self.random = random.Random(seed)
 
     def load(self) -> list[int]:
@@ -68,9 +70,6 @@ class Workload(ABC):
 
     def live(self, written: int) -> int | None:
         """Keys that are there; None where that depends on the time."""
-        return self.count
-
-    def load_count(self) -> int:
         return self.count
 
 
@@ -114,7 +113,7 @@ class Rotating(ReadHot):
     """The hot range moves eight times."""
 
     def range_start(self, written: int) -> int:
-        turn = min(written * ROTATIONS // self.total, ROTATIONS - 1)
+        turn = min(written * ROTATIONS // self.paced, ROTATIONS - 1)
         return int(self.count * (turn * 3 % ROTATIONS + 0.3) / ROTATIONS)
 
 
@@ -157,7 +156,7 @@ class TimeSeries(Workload):
     all series. Written at an even pace, so that every store has the same points alive."""
 
     finds_all = False  # A store that falls behind has points expire early.
-    writes_per_second = POINTS_PER_SECOND
+    has_full_speed = False
 
     def __init__(self, count: int, writes: int, seed: int) -> None:
         super().__init__(count, writes, seed)
@@ -166,9 +165,6 @@ class TimeSeries(Workload):
 
     def load(self) -> list[int]:
         return []
-
-    def load_count(self) -> int:
-        return 0
 
     def point(self, series: int, tick: int) -> int:
         return series * SERIES_STEP + tick
