@@ -265,14 +265,19 @@ class Rocks(Store):
         return self.number("live-sst-files-size")
 
     def is_busy(self) -> bool:
-        names = ("num-running-compactions", "num-running-flushes", "compaction-pending", "mem-table-flush-pending")
+        # Not compaction-pending: universal compaction may leave it set when there is nothing that it would do.
+        names = ("num-running-compactions", "num-running-flushes", "mem-table-flush-pending")
         return any(self.number(name) for name in names)
 
     def pairs(self) -> Iterator[tuple[bytes, bytes]]:
         yield from self.db.items()  # type: ignore[misc]
 
     def merge_all(self) -> None:
-        self.db.compact_range(None, None)
+        from rocksdict import BottommostLevelCompaction, CompactOptions
+
+        options = CompactOptions()  # Tables that could be moved are merged, too.
+        options.set_bottommost_level_compaction(BottommostLevelCompaction.force())
+        self.db.compact_range(None, None, options)
 
     def shape(self) -> list[dict[str, Any]]:
         files = self.db.live_files()
