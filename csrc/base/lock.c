@@ -73,6 +73,11 @@ static inline void expect_held_count(NR_UNUSED unsigned count)
 }
 #endif
 
+void nr_expect_unlocked(void)
+{
+    expect_held_count(0);
+}
+
 /* ---------------------------------------------------------------- mutexes */
 
 /* These calls fail only on misuse: default attributes, no allocation. */
@@ -199,7 +204,7 @@ static nori_status ask(uint64_t time_us, struct nori_error *err)
     hook.asked_fn = hook.fn;
     hook.asked_arg = hook.arg;
     hook.asked_us = time_us;
-    expect_held_count(0);
+    nr_expect_unlocked();
     if (hook.fn(hook.arg) == 0) return NORI_OK;
     return NR_FAIL(err, NORI_INTERRUPTED, "interrupted");
 }

@@ -27,8 +27,10 @@ out:
     return rc;
 }
 
+/* No lock is held, and no epoch: the function may wait for its interpreter. */
 static nori_status hand_over(nori_value_fn fn, void *arg, const struct nr_buffer *value, struct nori_error *err)
 {
+    nr_expect_unlocked();
     if (fn && !fn(arg, nr_buffer_slice(value))) return nr_fail_memory(err, value->size);
     return NORI_OK;
 }
