@@ -68,10 +68,9 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
             keep_first(first, sync_all(engine, &error), err, &error);
         return false;
     }
-    struct nr_position end = nr_wal_end(engine->wal, NULL);
     struct nr_view *view = nr_view_acquire(engine);
     uint64_t former = engine->counters.log_number;
-    engine->counters.log_number = end.segment + 2; /* Above the spare segment, too. */
+    engine->counters.log_number = nr_wal_next_segment(engine->wal);
     rc = nr_manifest_renew(engine, view->version, &error);
     if (rc != NORI_OK) engine->counters.log_number = former;
     nr_view_release(view);

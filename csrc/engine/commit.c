@@ -110,7 +110,8 @@ static nori_status apply_locked(struct nori_engine *engine, struct nr_commit *co
     } else {
         NR_CHECK(nr_memtable_reserve(engine->active, payload, commit->count, sequence, err));
     }
-    NR_CHECK(nr_wal_reserve(engine->wal, payload.size, !no_wait, err));
+    enum nr_wal_use use = commit->put_count > 0 ? NR_WAL_PUTS : NR_WAL_DELETES;
+    NR_CHECK(nr_wal_reserve(engine->wal, payload.size, use, !no_wait, err));
     rc = nr_wal_append(engine->wal, sequence, (uint32_t)commit->count, payload, &commit->position, err);
     if (rc != NORI_OK) {
         *is_fatal = true;
@@ -182,7 +183,7 @@ static nori_status try_commit(struct nori_engine *engine, struct nr_commit *comm
     struct nori_error own;
     if (!err) err = &own; /* A failure of the log is remembered with its cause. */
     uint64_t bytes = commit->payload.data ? commit->payload.size : commit->key.size + commit->value.size;
-    nori_status rc = nr_pressure_admit(engine, bytes, no_wait, err);
+    nori_status rc = nr_pressure_admit(engine, bytes, commit->put_count > 0, no_wait, err);
     if (rc == NORI_OK) rc = admit_giant(engine, bytes, no_wait, err);
     if (rc != NORI_OK) return rc;
     if (no_wait) {

@@ -163,6 +163,7 @@ static void end_job(struct nori_engine *engine, struct nr_job *job, nori_status 
         engine->compaction_error = *error;
         engine->compaction_retry_us = nr_env_monotonic_us(engine->env) + RETRY_US;
     }
+    nr_pressure_note_space(engine, status, error);
     nr_cond_broadcast(&engine->done_cond);
     nr_mutex_unlock(&engine->lock);
     job_destroy(job);

@@ -122,6 +122,7 @@ struct nori_engine {
 
     /* Pressure. */
     _Atomic uint32_t stall_reason; /* 0: writes may go on; else enum nr_stall. */
+    _Atomic bool is_out_of_space;  /* The last flush or compaction to speak of it found no space. Relaxed. */
     _Atomic uint64_t delay_us_per_mib;
     _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
 
@@ -348,9 +349,11 @@ void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure_view *vi
 /* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but
  * engine.lock's predecessors. */
 void nr_pressure_update(struct nori_engine *engine);
+/* A flush or a compaction has ended, with 'error' unless it went well. */
+void nr_pressure_note_space(struct nori_engine *engine, nori_status status, const struct nori_error *error);
 /* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE.
- */
-NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool no_wait,
+ * A full disk's stall lets deletes pass. */
+NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
                                                struct nori_error *err);
 
 /* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */

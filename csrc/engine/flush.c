@@ -5,10 +5,13 @@
 
 #define RETRY_US 100000
 
-/* How many of the oldest waiting memtables go into one table: one, or several small ones. */
+/* How many of the oldest waiting memtables go into one table: one, or several small ones. Where there was no space for
+ * that, all every other time: what newer ones delete takes none. Only for who has is_flushing. */
 static size_t choose_layers(const struct nori_engine *engine, const struct nr_view *view)
 {
     size_t count = 0, bytes = 0;
+    if (atomic_load_explicit(&engine->is_out_of_space, memory_order_relaxed) && engine->flush_attempts % 2 == 1)
+        return view->layer_count - 1;
     for (size_t i = view->layer_count - 1; i >= 1; i--) {
         bytes += nr_memtable_bytes(view->layers[i].memtable);
         if (count > 0 && bytes > engine->options.memtable.flush_trigger_bytes) break;
@@ -81,6 +84,7 @@ static void end_flush(struct nori_engine *engine, nori_status status, const stru
     engine->flush_status = status;
     engine->unsplittable_count = engine->unsplittable_next = 0; /* New data may bring keys to cut at. */
     if (status != NORI_OK) engine->flush_error = *error;
+    nr_pressure_note_space(engine, status, error);
     engine->flush_retry_us = status == NORI_OK ? 0 : nr_env_monotonic_us(engine->env) + RETRY_US;
     if (atomic_load(&engine->flushed_sequence) >= engine->recovered_sequence)
         atomic_store(&engine->is_recovery_pending, false);

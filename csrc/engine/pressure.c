@@ -84,10 +84,29 @@ static nori_status wait_for_room(struct nori_engine *engine, struct nori_error *
     return rc;
 }
 
-nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool no_wait, struct nori_error *err)
+void nr_pressure_note_space(struct nori_engine *engine, nori_status status, const struct nori_error *error)
+{
+    if (status == NORI_OK || nr_error_is_of_space(status, error))
+        atomic_store_explicit(&engine->is_out_of_space, status != NORI_OK, memory_order_relaxed);
+}
+
+/* Whether a stall lets deletes pass: what would end it finds no space on the disk, and deletes may make some. They have
+ * what is left of the active memtable. */
+static bool is_open_to_deletes(struct nori_engine *engine)
+{
+    if (!atomic_load_explicit(&engine->is_out_of_space, memory_order_relaxed)) return false;
+    unsigned stripe = nr_epoch_enter(&engine->epoch);
+    size_t bytes = nr_memtable_bytes(nr_view_peek(engine)->layers[0].memtable);
+    nr_epoch_leave(&engine->epoch, stripe);
+    return bytes < engine->options.memtable.flush_trigger_bytes;
+}
+
+nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
+                              struct nori_error *err)
 {
     uint64_t delay = atomic_load_explicit(&engine->delay_us_per_mib, memory_order_relaxed);
     if (NR_UNLIKELY(atomic_load_explicit(&engine->stall_reason, memory_order_acquire) != NR_STALL_NONE)) {
+        if (!has_puts && is_open_to_deletes(engine)) return NORI_OK;
         if (no_wait) return NR_FAIL(err, NORI_AGAIN, "writes stall");
         nori_status rc = wait_for_room(engine, err);
         if (rc != NORI_OK) return rc;

@@ -333,8 +333,9 @@ NORI_WARN_UNUSED nori_status nori_get_many(struct nori_engine *engine, const str
                                            const nori_slice *keys, size_t count, unsigned flags, nori_values_fn fn,
                                            void *arg, struct nori_error *error);
 
-/* Atomic against all other writers. 'fn' receives the old value where there was one ('*found_out'); again, in place of
- * what it received before, when another writer came between; for nothing, if the call then fails or finds nothing. */
+/* Atomic against all other writers. 'fn' receives the old value where there was one ('*found_out') before anything is
+ * written; again, in place of what it received before, when another writer came between; for nothing, if the call then
+ * fails or finds nothing. Where it is false nothing is written. */
 NORI_WARN_UNUSED nori_status nori_pop(struct nori_engine *engine, nori_slice key,
                                       const struct nori_write_options *options, nori_value_fn fn, void *arg,
                                       bool *found_out, struct nori_error *error);
