@@ -11,7 +11,7 @@ static size_t choose_layers(const struct nori_engine *engine, const struct nr_vi
     size_t count = 0, bytes = 0;
     for (size_t i = view->layer_count - 1; i >= 1; i--) {
         bytes += nr_memtable_bytes(view->layers[i].memtable);
-        if (count > 0 && bytes > engine->options.memtable.flush_trigger_bytes) break;
+        if (count > 0 && bytes > nr_pressure_memtable_bytes(&engine->options)) break;
         count++;
     }
     return count;
@@ -102,9 +102,9 @@ nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nor
         nr_view_release(view);
         end_flush(engine, rc, err);
         if (rc != NORI_OK) return rc;
+        nr_workers_kick(engine);
         nr_pressure_update(engine);
         nr_log_collect(engine);
-        nr_workers_kick(engine);
         return NORI_OK;
     }
     nr_view_release(view);

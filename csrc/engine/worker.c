@@ -199,8 +199,9 @@ static void compaction_thread(void *arg)
     bool stop = false;
     while (!stop) {
         bool done = true;
-        while (done && !is_stopping(engine))
-            if (nr_compact_once(engine, &done, NULL) != NORI_OK) break;
+        nori_status rc = NORI_OK;
+        while (rc == NORI_OK && done && !is_stopping(engine)) rc = nr_compact_once(engine, &done, NULL);
+        if (rc == NORI_OK && !done) nr_pressure_note_idle(engine, round);
         nr_mutex_lock(&engine->lock);
         uint64_t now_us = nr_env_monotonic_us(engine->env);
         uint64_t retry_us = engine->compaction_retry_us > now_us ? engine->compaction_retry_us : 0;
@@ -265,9 +266,13 @@ static bool run_round(struct nori_engine *engine)
     uint64_t now_us = nr_env_monotonic_us(engine->env);
     nr_mutex_lock(&engine->lock);
     bool may_flush = engine->flush_retry_us <= now_us;
+    uint64_t round = engine->work_round;
     nr_mutex_unlock(&engine->lock);
     if (may_flush && nr_flush_once(engine, &is_flushed, NULL) != NORI_OK) is_flushed = false;
-    if (nr_compact_once(engine, &is_compacted, NULL) != NORI_OK) is_compacted = false;
+    if (nr_compact_once(engine, &is_compacted, NULL) != NORI_OK)
+        is_compacted = false;
+    else if (!is_compacted)
+        nr_pressure_note_idle(engine, round);
     maintain(engine);
     prepare_log(engine);
     return is_flushed || is_compacted;
