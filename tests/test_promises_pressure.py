@@ -26,30 +26,19 @@ TIGHT = {
 }
 
 
-def delayed(
-    where: Path | str, milliseconds: float, env: SimDisk | None = None
-) -> nori_lsm.Engine:
+def delayed(where: Path | str, milliseconds: float, env: SimDisk | None = None) -> nori_lsm.Engine:
     """An engine with a file in level 0, for which each MiB written owes so much."""
-    owing = {
-        "l0__soft_throttle_threshold": 0,
-        "l0__soft_throttle_base_delay_ms": milliseconds,
-    }
+    owing = {"l0__soft_throttle_threshold": 0, "l0__soft_throttle_base_delay_ms": milliseconds}
     db = nori_lsm.open(where, env=env, **owing)
     db[b"first"] = b""
     db.flush()
-    if env is None:
-        time.sleep(
-            0.1
-        )  # The flush says that it is done before it has measured what it left behind.
     return db
 
 
 def stalled(timeout_secs: float = 50.0) -> tuple[SimDisk, nori_lsm.Engine, int]:
     """An engine of threads whose tables cannot be written: so full of memtables that the next write waits."""
     disk = SimDisk(seed=1, threads=True)
-    db = nori_lsm.open(
-        "/db", env=disk, **TIGHT, pressure__stall_timeout_secs=timeout_secs
-    )
+    db = nori_lsm.open("/db", env=disk, **TIGHT, pressure__stall_timeout_secs=timeout_secs)
     for nth in range(1, 3_000):
         disk.fail("sync", nth, 28)
     written = 0
@@ -69,10 +58,7 @@ def test_a_batch_and_its_single_puts_owe_alike(sizes: list[int]) -> None:
         with delayed("/db", 1_000, disk) as db:
             before = db.stats().stall_micros
             if batched:
-                db.update(
-                    (b"%08d" % number, bytes(size - 8))
-                    for number, size in enumerate(sizes)
-                )
+                db.update((b"%08d" % number, bytes(size - 8)) for number, size in enumerate(sizes))
             else:
                 for number, size in enumerate(sizes):
                     db[b"%08d" % number] = bytes(size - 8)
@@ -105,10 +91,7 @@ def test_no_write_is_lost_under_pressure(path: Path) -> None:
             db[b"%d:%06d" % (writer, number)] = b"%d" % number * 40
 
     with nori_lsm.open(path, **TIGHT) as db:
-        threads = [
-            threading.Thread(target=write, args=[writer], daemon=True)
-            for writer in range(4)
-        ]
+        threads = [threading.Thread(target=write, args=[writer], daemon=True) for writer in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -195,9 +178,7 @@ def test_close_wakes_who_waits(path: Path, how: str) -> None:
             assert list(db) == [b"first"]
 
 
-@pytest.mark.skipif(
-    threading.current_thread() is not threading.main_thread(), reason="signals"
-)
+@pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals")
 @pytest.mark.parametrize("how", ["delay", "stall"])
 def test_ctrl_c_ends_the_wait(path: Path, how: str) -> None:
     db, heal = held_up(path, how)

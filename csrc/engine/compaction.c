@@ -164,6 +164,7 @@ static void end_job(struct nori_engine *engine, struct nr_job *job, nori_status 
         engine->compaction_retry_us = nr_env_monotonic_us(engine->env) + RETRY_US;
         engine->idle_round = 0; /* There is work. */
     }
+    if (status == NORI_OK) nr_pressure_work_ended(engine);
     nr_cond_broadcast(&engine->done_cond);
     nr_mutex_unlock(&engine->lock);
     job_destroy(job);
@@ -417,8 +418,6 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     end_job(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;
-    nr_workers_kick(engine);
-    nr_pressure_update(engine);
     nr_obsolete_unlink(engine);
     return NORI_OK;
 }

@@ -322,6 +322,9 @@ void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure *pressur
 /* After the view changed, and workers were kicked: decides whether writers stall, and what they owe; wakes them. Not
  * under any lock but engine.lock's predecessors. */
 void nr_pressure_update(struct nori_engine *engine);
+/* A job has been installed: the same, and workers are kicked. Under engine.lock, before who waits for the job hears of
+ * it: pressure is then what the job left behind. */
+void nr_pressure_work_ended(struct nori_engine *engine);
 /* Compaction looked for work in 'round' of engine.work_round, and found none. Takes engine.lock. */
 void nr_pressure_note_idle(struct nori_engine *engine, uint64_t round);
 /* Before a write of 'bytes': waits while writers stall, pays what is owed. '*charge_out': what stays owed for it. A
@@ -415,6 +418,7 @@ NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct
 void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
 /* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */
 void nr_workers_kick(struct nori_engine *engine);
+void nr_workers_kick_locked(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
 /* Without threads: does all work that is due. With threads: nothing. */

@@ -80,7 +80,10 @@ static void end_flush(struct nori_engine *engine, nori_status status, const stru
     engine->flush_attempts++;
     engine->flush_status = status;
     engine->unsplittable_count = engine->unsplittable_next = 0; /* New data may bring keys to cut at. */
-    if (status != NORI_OK) engine->flush_error = *error;
+    if (status != NORI_OK)
+        engine->flush_error = *error;
+    else
+        nr_pressure_work_ended(engine);
     engine->flush_retry_us = status == NORI_OK ? 0 : nr_env_monotonic_us(engine->env) + RETRY_US;
     if (atomic_load(&engine->flushed_sequence) >= engine->recovered_sequence)
         atomic_store(&engine->is_recovery_pending, false);
@@ -102,8 +105,6 @@ nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nor
         nr_view_release(view);
         end_flush(engine, rc, err);
         if (rc != NORI_OK) return rc;
-        nr_workers_kick(engine);
-        nr_pressure_update(engine);
         nr_log_collect(engine);
         return NORI_OK;
     }
@@ -135,6 +136,7 @@ nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct 
         }
     }
     nr_mutex_unlock(&engine->lock);
+    nr_pressure_update(engine); /* The flush may not have ended yet: its caller finds the pressure that it leaves. */
     return rc;
 }
 

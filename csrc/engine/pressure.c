@@ -69,6 +69,12 @@ void nr_pressure_update(struct nori_engine *engine)
     nr_mutex_unlock(&engine->lock);
 }
 
+void nr_pressure_work_ended(struct nori_engine *engine)
+{
+    nr_workers_kick_locked(engine);
+    update_locked(engine);
+}
+
 void nr_pressure_note_idle(struct nori_engine *engine, uint64_t round)
 {
     nr_mutex_lock(&engine->lock);

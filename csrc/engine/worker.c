@@ -10,7 +10,8 @@
 
 static bool is_due_us(uint64_t now_us, uint64_t since_us, double seconds)
 {
-    return now_us - since_us >= (uint64_t)(seconds * 1e6);
+    /* 'since' may be later: a writer sets it after the round has begun. */
+    return now_us > since_us && now_us - since_us >= (uint64_t)(seconds * 1e6);
 }
 
 /* Whether appended bytes wait for a sync at intervals. */
@@ -210,11 +211,16 @@ static void compaction_thread(void *arg)
     }
 }
 
+void nr_workers_kick_locked(struct nori_engine *engine)
+{
+    engine->work_round++;
+    nr_cond_broadcast(&engine->work_cond);
+}
+
 void nr_workers_kick(struct nori_engine *engine)
 {
     nr_mutex_lock(&engine->lock);
-    engine->work_round++;
-    nr_cond_broadcast(&engine->work_cond);
+    nr_workers_kick_locked(engine);
     nr_mutex_unlock(&engine->lock);
 }
 

@@ -181,7 +181,6 @@ static void add_level0_files(struct nori_engine *engine, int count)
         EXPECT_OK(put_text(engine, "z", "1", &error), &error);
         EXPECT_OK(nori_flush(engine, &error), &error);
     }
-    nr_pressure_update(engine); /* The flush thread says that it is done before it does this. */
 }
 
 /* One file in level 0, for which a MiB owes 'ms'. */
