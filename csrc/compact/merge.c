@@ -215,6 +215,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     nr_survive_init(&merge->survive, job->moments, job->moment_count, merge->tombstones, may_be_below, &merge->older);
     nr_output_init(&merge->output, merge->context, merge->kept_tombstones, job->level,
                    merge->context->options->table_bytes, job->created_ms);
+    merge->output.input = &merge->read;
     NR_CHECK(nr_iter_seek_first(merge->iter, err));
 out:
     return rc;

@@ -23,6 +23,7 @@ struct nr_merge_context {
     /* Waits for the rate limit, and says whether to go on: NORI_CLOSED when the engine closes. NULL: neither. */
     nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
+    _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
 };
 

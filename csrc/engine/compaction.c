@@ -162,8 +162,10 @@ static void end_job(struct nori_engine *engine, struct nr_job *job, nori_status 
         engine->compaction_attempts++;
         engine->compaction_error = *error;
         engine->compaction_retry_us = nr_env_monotonic_us(engine->env) + RETRY_US;
+        engine->idle_round = 0; /* There is work. */
     }
     nr_pressure_note_space(engine, status, error);
+    if (status == NORI_OK) nr_pressure_work_ended(engine);
     nr_cond_broadcast(&engine->done_cond);
     nr_mutex_unlock(&engine->lock);
     job_destroy(job);
@@ -438,8 +440,6 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     end_job(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;
-    nr_pressure_update(engine);
     nr_obsolete_unlink(engine);
-    nr_workers_kick(engine);
     return NORI_OK;
 }

@@ -107,8 +107,9 @@ struct nori_engine {
     /* Writing: by commit_lock. */
     struct nr_mutex commit_lock;
     struct nr_wal *wal;
-    struct nr_memtable *active NR_GUARDED; /* Borrowed from the view, whose layers[0] it is. */
-    size_t active_empty_bytes NR_GUARDED;  /* What it took before the first write. */
+    struct nr_memtable *active NR_GUARDED;  /* Borrowed from the view, whose layers[0] it is. */
+    _Atomic size_t active_empty_bytes;      /* What it took before the first write. Stored under commit_lock. */
+    size_t active_measure_bytes NR_GUARDED; /* From here on it is full, or pressure is to be measured again. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_buffer scratch NR_GUARDED;
     _Atomic uint64_t oldest_write_us; /* Of the memtable written to; 0: it is empty. */
@@ -124,7 +125,12 @@ struct nori_engine {
     _Atomic uint32_t stall_reason; /* 0: writes may go on; else enum nr_stall. */
     _Atomic bool is_out_of_space;  /* The last flush or compaction to speak of it found no space. Relaxed. */
     _Atomic uint64_t delay_us_per_mib;
-    _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
+    _Atomic uint64_t debt;          /* What writers owe and have not slept: microseconds times bytes per MiB. */
+    _Atomic uint64_t job_bytes;     /* Buffers of flushes and merges. */
+    _Atomic uint64_t scan_bytes;    /* Blocks and buffers that open scans hold. */
+    enum nori_zone zone NR_GUARDED; /* By lock, like the next two: as measured last. */
+    bool wants_rotation NR_GUARDED; /* Who stalls is to make the memtable written to one that is flushed. */
+    uint64_t idle_round NR_GUARDED; /* The last round of work in which compaction found nothing to do. */
 
     /* Life. */
     _Atomic int state; /* enum nr_engine_state. Sequentially consistent. */
@@ -181,6 +187,7 @@ struct nori_engine {
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
     _Atomic uint64_t compaction_bytes_read, stall_micros, manifest_bytes_before;
+    _Atomic uint64_t writes_delayed, delay_micros, stalls, zone_changes;
     struct nr_histogram latency[NORI_LATENCY_COUNT];
 };
 
@@ -249,7 +256,7 @@ void nr_view_install(struct nori_engine *engine, struct nr_view *spare, struct n
                      uint64_t flushed_sequence, size_t flushed_layers);
 /* Drops the last view. No call is inside. */
 void nr_view_end(struct nori_engine *engine);
-size_t nr_view_memtable_bytes(const struct nr_view *view);
+size_t nr_view_memtable_bytes(const struct nr_view *view, size_t first); /* Of layers[first] and all older ones. */
 
 /* ---------------------------------------------------------------- moments (snapshot.c) */
 
@@ -291,6 +298,62 @@ NORI_WARN_UNUSED nori_status nr_level_iter_create(struct nori_engine *engine, st
 /* Drops what open scans hold; they answer NORI_CLOSED from then on. No call is inside. */
 void nr_scans_release(struct nori_engine *engine);
 
+/* ---------------------------------------------------------------- pressure (pressure_score.c, pressure.c) */
+
+enum nr_stall { NR_STALL_NONE, NR_STALL_MEMTABLES, NR_STALL_L0 };
+
+struct nr_pressure_input {
+    size_t l0_depth;       /* Of the deepest stack over any key. */
+    uint64_t memory_bytes; /* What cannot be evicted: memtables, blocks and buffers of scans and jobs. */
+    uint64_t waiting_bytes;
+    size_t waiting_count;       /* Memtables that wait for their flush, and their bytes. */
+    uint64_t active_bytes;      /* Written to the one that does not. */
+    bool is_compaction_pending; /* One runs, or may be found. */
+};
+
+struct nr_pressure {
+    double l0_fill, memory_fill, memtable_fill; /* Of their limits. */
+    double score;
+    enum nori_zone zone; /* Of the worst of the four. */
+    uint64_t delay_us_per_mib;
+    enum nr_stall stall;
+    bool wants_rotation; /* The memtable written to has to be flushed for the stall to end. */
+};
+
+/* Pure. */
+void nr_pressure_judge(const struct nori_options *options, const struct nr_pressure_input *input,
+                       struct nr_pressure *pressure_out);
+uint64_t nr_pressure_memory_limit(const struct nori_options *options);
+/* When a memtable is full: at flush_trigger_bytes, but also at a quarter of memory, lest one alone fills it. */
+uint64_t nr_pressure_memtable_bytes(const struct nori_options *options);
+/* How much the memtable written to grows until pressure is measured again. */
+static inline uint64_t nr_pressure_step_bytes(const struct nori_options *options)
+{
+    return nr_pressure_memory_limit(options) / 64;
+}
+
+/* As of now; what stats report. Takes engine.lock. */
+void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure *pressure_out);
+/* After the view changed, and workers were kicked: decides whether writers stall, and what they owe; wakes them. Not
+ * under any lock but engine.lock's predecessors. */
+void nr_pressure_update(struct nori_engine *engine);
+/* A job has been installed: the same, and workers are kicked. Under engine.lock, before who waits for the job hears of
+ * it: pressure is then what the job left behind. */
+void nr_pressure_work_ended(struct nori_engine *engine);
+/* Compaction looked for work in 'round' of engine.work_round, and found none. Takes engine.lock. */
+void nr_pressure_note_idle(struct nori_engine *engine, uint64_t round);
+/* Before a write of 'bytes': waits while writers stall, pays what is owed. '*charge_out': what stays owed for it. A
+ * failure owes nothing: NORI_AGAIN with no_wait, NORI_BACKPRESSURE, NORI_CLOSED, NORI_INTERRUPTED, NORI_POISONED. A
+ * full disk's stall lets deletes pass. */
+NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
+                                               uint64_t *charge_out, struct nori_error *err);
+/* A flush or a compaction has ended, with 'error' unless it went well. */
+void nr_pressure_note_space(struct nori_engine *engine, nori_status status, const struct nori_error *error);
+/* The write was not made after all. */
+void nr_pressure_refund(struct nori_engine *engine, uint64_t charge);
+/* What a scan's iterators hold now is memory in use. After each chunk, and at the end. */
+void nr_scan_account(struct nori_engine *engine, struct nr_read *read);
+
 /* ---------------------------------------------------------------- writing (commit.c, write.c, conditional.c) */
 
 /* A write is applied only if no key in [first, last] (NULL: to the end) was written above 'since'. */
@@ -322,7 +385,7 @@ void nr_engine_activate(struct nori_engine *engine);
 static inline bool nr_engine_is_full(const struct nori_engine *engine)
 {
     return nr_memtable_bytes(engine->active) - engine->active_empty_bytes >=
-           engine->options.memtable.flush_trigger_bytes;
+           nr_pressure_memtable_bytes(&engine->options);
 }
 /* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
 NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
@@ -334,27 +397,6 @@ NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct n
  */
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
-
-/* ---------------------------------------------------------------- pressure (pressure.c) */
-
-enum nr_stall { NR_STALL_NONE, NR_STALL_MEMTABLES, NR_STALL_L0 };
-
-/* Design 5's score and zone, from plain numbers. Pure. */
-struct nr_pressure_view {
-    double l0_fill, memory_fill, memtable_fill; /* Of their limits. */
-};
-double nr_pressure_score(const struct nori_options *options, const struct nr_pressure_view *view);
-enum nori_zone nr_pressure_zone(const struct nori_options *options, const struct nr_pressure_view *view);
-void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure_view *view_out);
-/* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but
- * engine.lock's predecessors. */
-void nr_pressure_update(struct nori_engine *engine);
-/* A flush or a compaction has ended, with 'error' unless it went well. */
-void nr_pressure_note_space(struct nori_engine *engine, nori_status status, const struct nori_error *error);
-/* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE.
- * A full disk's stall lets deletes pass. */
-NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
-                                               struct nori_error *err);
 
 /* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */
 
@@ -394,6 +436,7 @@ NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct
 void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
 /* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */
 void nr_workers_kick(struct nori_engine *engine);
+void nr_workers_kick_locked(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
 /* Without threads: does all work that is due. With threads: nothing. */

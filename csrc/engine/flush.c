@@ -14,7 +14,7 @@ static size_t choose_layers(const struct nori_engine *engine, const struct nr_vi
         return view->layer_count - 1;
     for (size_t i = view->layer_count - 1; i >= 1; i--) {
         bytes += nr_memtable_bytes(view->layers[i].memtable);
-        if (count > 0 && bytes > engine->options.memtable.flush_trigger_bytes) break;
+        if (count > 0 && bytes > nr_pressure_memtable_bytes(&engine->options)) break;
         count++;
     }
     return count;
@@ -83,7 +83,10 @@ static void end_flush(struct nori_engine *engine, nori_status status, const stru
     engine->flush_attempts++;
     engine->flush_status = status;
     engine->unsplittable_count = engine->unsplittable_next = 0; /* New data may bring keys to cut at. */
-    if (status != NORI_OK) engine->flush_error = *error;
+    if (status != NORI_OK)
+        engine->flush_error = *error;
+    else
+        nr_pressure_work_ended(engine);
     nr_pressure_note_space(engine, status, error);
     engine->flush_retry_us = status == NORI_OK ? 0 : nr_env_monotonic_us(engine->env) + RETRY_US;
     if (atomic_load(&engine->flushed_sequence) >= engine->recovered_sequence)
@@ -106,9 +109,7 @@ nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nor
         nr_view_release(view);
         end_flush(engine, rc, err);
         if (rc != NORI_OK) return rc;
-        nr_pressure_update(engine);
         nr_log_collect(engine);
-        nr_workers_kick(engine);
         return NORI_OK;
     }
     nr_view_release(view);
@@ -139,6 +140,7 @@ nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct 
         }
     }
     nr_mutex_unlock(&engine->lock);
+    nr_pressure_update(engine); /* The flush may not have ended yet: its caller finds the pressure that it leaves. */
     return rc;
 }
 

@@ -123,6 +123,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .next_run_id = next_run_id,
         .admit_bytes = admit_bytes,
         .on_unreferenced = nr_file_unreferenced,
+        .job_bytes = &engine->job_bytes,
         .arg = engine,
     };
     return NORI_OK;
@@ -145,9 +146,9 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
     else
         NR_CHECK(nr_database_recover(engine, params, err));
     if (!params->read_only) {
+        nr_workers_kick(engine);
         nr_pressure_update(engine);
         NR_CHECK(nr_workers_start(engine, err));
-        nr_workers_kick(engine);
     }
 out:
     return rc;

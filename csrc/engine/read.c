@@ -56,8 +56,12 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     add(&counters->filter_negatives, read->filter_negatives);
     add(&counters->filter_false_positives, read->filter_false_positives);
     nr_read_clear(read);
-    bool no_wait = read->no_wait, is_scan = read->is_scan;
-    *read = (struct nr_read){.no_wait = no_wait, .is_scan = is_scan};
+    *read = (struct nr_read){
+        .no_wait = read->no_wait,
+        .is_scan = read->is_scan,
+        .held_bytes = read->held_bytes,
+        .accounted_bytes = read->accounted_bytes,
+    };
 }
 
 /* Blocks evicted by a read cannot be freed while it is inside the epoch: done when it is outside. */

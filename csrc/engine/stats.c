@@ -71,7 +71,7 @@ static void measure_tree(struct nori_engine *engine, struct nori_stats *stats)
     uint64_t file_bytes = atomic_load(&engine->file_bytes);
     stats->snapshot_pinned_bytes = file_bytes > stats->bytes_on_disk ? file_bytes - stats->bytes_on_disk : 0;
     stats->l0_files = nr_version_l0_depth(view->version);
-    stats->memtable_bytes = nr_view_memtable_bytes(view);
+    stats->memtable_bytes = nr_view_memtable_bytes(view, 0);
     stats->immutable_memtables = view->layer_count - 1;
     nr_view_release(view);
 }
@@ -96,7 +96,7 @@ static void measure_writing(struct nori_engine *engine, struct nori_stats *stats
 nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out, struct nori_error *err)
 {
     unsigned stripe;
-    struct nr_pressure_view pressure;
+    struct nr_pressure pressure;
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
     memset(stats_out, 0, sizeof *stats_out);
@@ -112,8 +112,12 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->stall_micros = atomic_load(&engine->stall_micros);
     stats_out->sequence = atomic_load(&engine->published_sequence);
     nr_pressure_measure(engine, &pressure);
-    stats_out->pressure = nr_pressure_score(&engine->options, &pressure);
-    stats_out->zone = nr_pressure_zone(&engine->options, &pressure);
+    stats_out->pressure = pressure.score;
+    stats_out->zone = pressure.zone;
+    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
+    stats_out->delay_micros = atomic_load(&engine->delay_micros);
+    stats_out->stalls = atomic_load(&engine->stalls);
+    stats_out->zone_changes = atomic_load(&engine->zone_changes);
     for (int op = 0; op < NORI_LATENCY_COUNT; op++) nr_histogram_summary(&engine->latency[op], &stats_out->latency[op]);
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);

@@ -139,8 +139,8 @@ struct nori_options {
         uint64_t retain_bytes;
     } wal;
     struct {
-        uint64_t flush_trigger_bytes;
-        double wal_age_trigger_sec; /* 0: never. */
+        uint64_t flush_trigger_bytes; /* At most a quarter of resources.memtables_mib counts. */
+        double wal_age_trigger_sec;   /* 0: never. */
     } memtable;
     struct {
         int64_t max_files;
@@ -448,7 +448,10 @@ struct nori_stats {
     uint64_t snapshot_pinned_bytes, view_pinned_bytes;
     uint64_t gets, puts, deletes, scans, runs_probed, blocks_read, filter_negatives, filter_false_positives;
     uint64_t block_cache_hits, block_cache_misses, l0_files, memtable_bytes, immutable_memtables;
-    uint64_t wal_segments, wal_segments_deleted, stall_micros;
+    uint64_t wal_segments, wal_segments_deleted;
+    uint64_t stall_micros; /* That writers waited, stalled and delayed. */
+    uint64_t delay_micros; /* Of those, delayed. */
+    uint64_t stalls, writes_delayed, zone_changes;
     double pressure;
     int zone; /* enum nori_zone */
     uint64_t sequence, synced_sequence;
