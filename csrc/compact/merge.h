@@ -24,6 +24,9 @@ struct nr_merge_context {
     nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
     void *arg;
+    /* A flush says, in order of keys, what it writes. NULL: it does not. */
+    void (*note_entry)(void *arg, nori_slice key, uint64_t bytes);
+    void *note_arg;
 };
 
 struct nr_merge_input {
