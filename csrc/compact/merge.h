@@ -25,6 +25,9 @@ struct nr_merge_context {
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
     _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
+    /* A flush says, in order of keys, what it writes. NULL: it does not. */
+    void (*note_entry)(void *arg, nori_slice key, uint64_t bytes);
+    void *note_arg;
 };
 
 struct nr_merge_input {

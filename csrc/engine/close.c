@@ -1,5 +1,5 @@
-/* The orderly end, in six steps: compaction stops, log collection stops, workers are joined, memtables flushed, the log
- * synced, a manifest snapshot written. Whatever fails on the way, everything is given back. */
+/* The orderly end, in seven steps: compaction stops, log collection stops, workers are joined, memtables flushed, the
+ * log synced, a manifest snapshot written, heat saved. Whatever fails on the way, everything is given back. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
@@ -75,6 +75,7 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
     if (rc != NORI_OK) engine->counters.log_number = former;
     nr_view_release(view);
     keep_first(first, rc, err, &error);
+    if (rc == NORI_OK) nr_heat_save(engine);
     return rc == NORI_OK;
 }
 
@@ -115,6 +116,7 @@ static void release_memory(struct nori_engine *engine)
     engine->blocks = NULL;
     nr_buffer_clear(&engine->scratch);
     nr_buffer_clear(&engine->options_text);
+    nr_buffer_clear(&engine->learned);
 }
 
 /* Whether the caller is the one to give back the memory: the engine has ended, and no call is outside. */

@@ -135,6 +135,7 @@ static nori_status begin_job(struct nori_engine *engine, struct nr_job **job_out
         struct nr_view *view = nr_view_acquire(engine);
         job->version = nr_version_ref(view->version);
         nr_view_release(view);
+        nr_heat_fold_locked(engine, job->version);
         rc = choose(engine, job, err);
         if (rc == NORI_OK && job->plan.action != NR_ACTION_NONE) {
             if (!list_busy(job))
@@ -362,6 +363,7 @@ static nori_status install_job(struct nori_engine *engine, const struct nr_job *
     nr_turn_take(engine);
     rc = nr_install(engine, edit, 0, err);
     nr_turn_give(engine);
+    if (rc == NORI_OK) nr_heat_note_job(engine, plan, results, first_number);
 out:
     nr_edit_destroy(edit);
     return rc;

@@ -14,6 +14,7 @@
 #include "base/epoch.h"
 #include "base/histogram.h"
 #include "base/random.h"
+#include "compact/heat.h"
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "io/env.h"
@@ -54,11 +55,8 @@ struct nr_stripe {
     _Alignas(64) _Atomic uint64_t inside; /* Calls of the API under way. Sequentially consistent. */
     _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
     _Alignas(64) _Atomic uint64_t scans;
+    _Atomic uint64_t sheltered; /* Reads that ended above level 1. Threads that share the stripe may lose some. */
 };
-
-/* Gets that searched a slot, by slot id; ids that share a place are far apart. Striped by thread, relaxed. */
-#define NR_SLOT_READ_STRIPES 4
-#define NR_SLOT_READ_PLACES 4096
 
 /* A compaction under way. */
 struct nr_job {
@@ -102,7 +100,6 @@ struct nori_engine {
     struct nr_pin pins NR_GUARDED;      /* By pin_lock: ring, oldest first behind the head. */
     struct nori_scan *scans NR_GUARDED; /* By pin_lock: all open ones. */
     struct nr_stripe stripes[NR_EPOCH_STRIPES];
-    _Atomic uint64_t slot_reads[NR_SLOT_READ_STRIPES][NR_SLOT_READ_PLACES];
 
     /* Writing: by commit_lock. */
     struct nr_mutex commit_lock;
@@ -163,6 +160,9 @@ struct nori_engine {
     uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
+    uint64_t heat_folded_us NR_GUARDED;     /* The last round, or open. The state of slots' activities: by lock, too. */
+    uint64_t heat_saved_us;                 /* Of the maintenance round and close only. */
+    struct nr_buffer learned NR_GUARDED;    /* The scheduler's, opaque: as it is kept in HEAT. */
     struct nr_counters counters NR_GUARDED; /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
     struct nr_manifest *manifest;  /* By the manifest turn. */
@@ -278,11 +278,6 @@ NORI_WARN_UNUSED nori_status nr_moments_collect(struct nori_engine *engine, stru
 /* Searches memtables and tables for lookup->key, newest first. Inside the epoch. */
 NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view,
                                             struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
-static inline void nr_slot_count_read(struct nori_engine *engine, uint64_t slot_id)
-{
-    unsigned stripe = nr_epoch_stripe_of_thread() % NR_SLOT_READ_STRIPES;
-    atomic_fetch_add_explicit(&engine->slot_reads[stripe][slot_id % NR_SLOT_READ_PLACES], 1, memory_order_relaxed);
-}
 /* Adds what a read counted to the stripe, and gives back what it pinned. */
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
 /* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
@@ -397,6 +392,38 @@ NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct n
  */
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
+
+/* ---------------------------------------------------------------- heat (heat.c) */
+
+/* Folds the activity of all slots if the last time is a tenth of an interval ago. Locked: under engine.lock. */
+void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version);
+void nr_heat_fold_due(struct nori_engine *engine);
+/* The heat of a level's slots. 'rates' and 'scratch' have room for all. Under engine.lock. */
+void nr_heat_level_locked(const struct nr_level *level, struct nr_heat_rates *rates, struct nr_heat_density *scratch,
+                          struct nr_heat *heats_out);
+
+/* What a flush writes, by slots of level 1: noted entry by entry, counted once it is installed. */
+struct nr_arrivals {
+    const struct nr_level *level; /* Borrowed from the view. NULL: there is no level 1. */
+    size_t slot_index;            /* Of the last key. */
+    uint64_t *bytes;              /* Owned. Of entries, for each slot. */
+    uint64_t total;
+};
+NORI_WARN_UNUSED nori_status nr_arrivals_begin(struct nr_arrivals *arrivals, const struct nr_version *version,
+                                               struct nori_error *err);
+void nr_arrivals_note(void *arrivals, nori_slice key, uint64_t bytes);
+void nr_arrivals_count(const struct nr_arrivals *arrivals, uint64_t file_bytes);
+void nr_arrivals_clear(struct nr_arrivals *arrivals);
+/* A job was installed: what its slots got from above, and what was written for them ('first_number' as in
+ * nr_merge_job). Its slots are still busy. */
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+                      uint64_t first_number);
+
+/* The file HEAT. Nothing fails with it: lost heat is learned anew. Load: at the end of open, alone. */
+void nr_heat_load(struct nori_engine *engine);
+void nr_heat_save(struct nori_engine *engine);
+/* A maintenance round: folds, and saves every few minutes. */
+void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us);
 
 /* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */
 

@@ -53,15 +53,21 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     size_t moment_count = 0, first = view->layer_count - count;
     uint64_t bytes = 0;
     struct nr_merge_context context = engine->merging;
+    struct nr_arrivals arrivals;
     nori_status rc = NORI_OK;
     context.admit_bytes = NULL; /* Flushes always get in, also when the engine closes. */
+    context.note_entry = nr_arrivals_note;
+    context.note_arg = &arrivals;
+    NR_CHECK(nr_arrivals_begin(&arrivals, view->version, err));
     for (size_t i = 0; i < count; i++) memtables[i] = view->layers[first + i].memtable;
     NR_CHECK(nr_moments_collect(engine, &moments, &moment_count, err));
     NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run, &bytes,
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, err));
+    nr_arrivals_count(&arrivals, run ? run->bytes : 0);
 out:
+    nr_arrivals_clear(&arrivals);
     nr_free(moments);
     nr_run_unref(run);
     return rc;

@@ -84,7 +84,10 @@ nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t 
     struct nr_counters counters = counters_now(engine);
     counters.flushed_sequence = counters.log_number = 0; /* Only what the edit itself says. */
     nr_edit_set_counters(edit, &counters);
-    NR_CHECK(nr_edit_apply(edit, view->version, &next, err));
+    nr_mutex_lock(&engine->lock);
+    rc = nr_edit_apply(edit, view->version, &next, err);
+    nr_mutex_unlock(&engine->lock);
+    if (rc != NORI_OK) goto out;
 #ifdef NR_DEBUG
     NR_CHECK(nr_version_check(next, err));
 #endif

@@ -145,6 +145,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(nr_database_create(engine, params, err));
     else
         NR_CHECK(nr_database_recover(engine, params, err));
+    nr_heat_load(engine);
     if (!params->read_only) {
         nr_workers_kick(engine);
         nr_pressure_update(engine);

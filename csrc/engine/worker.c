@@ -83,6 +83,7 @@ static void maintain(struct nori_engine *engine)
         nr_log_collect(engine);
     }
     nr_obsolete_unlink(engine);
+    nr_heat_maintain(engine, now_us);
 }
 
 static bool is_stopping(struct nori_engine *engine)

@@ -471,10 +471,11 @@ struct nori_slot {
     nori_slice stop; /* data NULL: without end. */
     uint64_t runs, k_max, files, bytes, entries;
     double tombstone_density;
-    double heat, read_heat, write_heat, scan_heat;
-    int mode; /* enum nori_mode */
-    uint64_t reads;
-    double write_amp, read_amp;
+    double heat, read_heat, write_heat, scan_heat; /* 0 to 1, within the level; heat is the greater of read and scan. */
+    int mode;                                      /* enum nori_mode */
+    uint64_t reads;                                /* That searched the slot, since open. */
+    double write_amp;                              /* Bytes that merges wrote for it, per byte that came from above. */
+    double read_amp; /* Runs probed per read that searched it, as measured; 0: none did. */
 };
 /* The slots of levels 1 and deeper, in order. '*slots_out' is one block of memory: nori_free. */
 NORI_WARN_UNUSED nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,

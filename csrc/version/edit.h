@@ -40,12 +40,14 @@ NORI_WARN_UNUSED nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t lev
 /* New guards for a whole level (ascending, without the empty first one). A slot whose guard was there keeps its id, new
  * ones count on from 'first_slot_id', at most 'guard_count' of them. A slot whose bounds stay is left as it is; others
  * get 'k_max' and the runs of the old slots, clipped, in order of age: legal only where at most one of the old slots it
- * covers has runs there. A part in a slot that keeps its id keeps the run's; others get one of NR_CUT_RUN_BIT. */
+ * covers has runs there. A part in a slot that keeps its id keeps the run's; others get one of NR_CUT_RUN_BIT. Slots
+ * whose bounds changed get new activities, into which those of the old slots are shared out. */
 NORI_WARN_UNUSED nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards,
                                                 size_t guard_count, uint64_t first_slot_id, uint32_t k_max,
                                                 struct nori_error *err);
 
-/* The version after 'base' with this edit; 'base' stays. CORRUPTION if the edit does not fit it. */
+/* The version after 'base' with this edit; 'base' stays. CORRUPTION if the edit does not fit it. Reads activities:
+ * under the engine's lock, once there is one. */
 NORI_WARN_UNUSED nori_status nr_edit_apply(const struct nr_edit *edit, struct nr_version *base,
                                            struct nr_version **version_out, struct nori_error *err);
 

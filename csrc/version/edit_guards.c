@@ -2,6 +2,7 @@
 #include "version/edit_ops.h"
 
 #include "base/alloc.h"
+#include "version/key_place.h"
 #include "version/level.h"
 
 /* What a new slot gets: its bounds, its id, and the runs of at most one old slot. */
@@ -48,6 +49,37 @@ static bool has_runs_in(const struct nr_slot *slot, nori_slice start, struct nr_
     return false;
 }
 
+/* Where 'key' lies in the slot: 0 to 1. */
+static double place_in(const struct nr_slot *slot, nori_slice key)
+{
+    struct nr_key_place place = nr_key_place_find(slot->start, slot->end, key);
+    return (double)place.part / (double)place.whole;
+}
+
+/* How much of 'old' lies in the new slot: of its bytes, or of its keys where it has none. */
+static double part_of(const struct nr_slot *old, const struct nr_slot *slot)
+{
+    uint64_t bytes = 0;
+    if (old->bytes > 0) {
+        for (size_t i = 0; i < old->run_count; i++) bytes += nr_run_bytes_in(old->runs[i], slot->start, slot->end);
+        return (double)bytes / (double)old->bytes;
+    }
+    bool begins_inside = nr_slice_compare(slot->start, old->start) > 0;
+    bool ends_inside = nr_bound_compare(slot->end, old->end) < 0;
+    double from = begins_inside ? place_in(old, slot->start) : 0;
+    return (ends_inside ? place_in(old, slot->end.key) : 1) - from;
+}
+
+/* Of all old slots that 'slot' overlaps, from 'first' on. */
+static void share_activity(const struct recut *recut, struct nr_slot *slot, size_t first)
+{
+    for (size_t i = first; i < recut->old->slot_count; i++) {
+        const struct nr_slot *old = nr_level_slot(recut->old, i);
+        if (!nr_bound_above(slot->end, old->start)) break;
+        nr_activity_share(slot->activity, old->activity, part_of(old, slot));
+    }
+}
+
 /* The new slot [start, end). 'first': index of the old slot that covers its start. */
 static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bound end, size_t first,
                              struct nori_error *err)
@@ -76,7 +108,7 @@ static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bo
     if (source) NR_CHECK(clip_runs(recut, source, start, end, slot_id, is_new, err));
     NR_CHECK(nr_slot_create(recut->op->level, slot_id, start, end, recut->op->k_max, recut->runs, recut->run_count,
                             &recut->slots[recut->count], err));
-    recut->count++;
+    share_activity(recut, recut->slots[recut->count++], first);
 out:
     for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
     recut->run_count = 0;

@@ -121,15 +121,6 @@ static struct nr_table_slice cut(const struct nr_table_slice *slice, nori_slice 
     return part;
 }
 
-uint64_t nr_run_bytes_in(const struct nr_run *run, nori_slice start, struct nr_bound end)
-{
-    uint64_t bytes = 0;
-    if (!nr_bound_above(end, start)) return 0;
-    for (size_t i = nr_run_seek(run, start); i < run->slice_count && nr_bound_above(end, run->slices[i].start); i++)
-        bytes += cut(&run->slices[i], start, end).bytes;
-    return bytes;
-}
-
 /* What of all slices lies in [start, end); 'parts' has room. */
 static size_t cut_all(const struct nr_run *run, nori_slice start, struct nr_bound end, struct nr_table_slice *parts)
 {
@@ -139,6 +130,16 @@ static size_t cut_all(const struct nr_run *run, nori_slice start, struct nr_boun
         parts[count++] = cut(&run->slices[i], start, end);
     }
     return count;
+}
+
+uint64_t nr_run_bytes_in(const struct nr_run *run, nori_slice start, struct nr_bound end)
+{
+    uint64_t bytes = 0;
+    if (!nr_bound_above(end, start)) return 0;
+    for (size_t i = nr_run_seek(run, start); i < run->slice_count && nr_bound_above(end, run->slices[i].start); i++) {
+        bytes += cut(&run->slices[i], start, end).bytes;
+    }
+    return bytes;
 }
 
 nori_status nr_run_clip(struct nr_run *run, nori_slice start, struct nr_bound end, uint64_t run_id,

@@ -8,6 +8,8 @@
  * covers [guard i, guard i+1), the first from the empty key, the last without end. A level without guards has one slot.
  * Deeper levels' guards include the shallower ones'.
  *
+ * Only a slot's activity (activity.h) is not of one moment: the versions of a slot share it.
+ *
  * A run is sorted slices that do not overlap; a slice is the part [start, end) of a table file. A file may be in
  * several slices, of several slots. Age order: for each key sequences fall strictly from level 0's newest run to its
  * oldest, then level 1's newest run, and so on down. */
@@ -18,6 +20,7 @@
 
 #include "format/format.h"
 #include "table/table_cache.h"
+#include "version/activity.h"
 #include "version/key_index.h"
 
 /* A table file that some version, or a running job, refers to. The last reference gone calls 'on_unreferenced'. */
@@ -107,10 +110,11 @@ struct nr_slot {
     uint32_t k_max; /* Most runs aimed at; 0: not decided yet. */
     uint64_t bytes; /* Sums over the runs. */
     uint64_t entries;
+    struct nr_activity *activity; /* Refs; changes while all else stays. NULL in level 0. */
     size_t run_count;
     struct nr_run *runs[]; /* Refs. Newest first. */
 };
-/* 'runs' are refed. */
+/* 'runs' are refed. An activity of its own, from level 1 on. */
 NORI_WARN_UNUSED nori_status nr_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, struct nr_bound end,
                                             uint32_t k_max, struct nr_run *const *runs, size_t run_count,
                                             struct nr_slot **slot_out, struct nori_error *err);
