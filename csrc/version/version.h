@@ -85,6 +85,10 @@ NORI_WARN_UNUSED nori_status nr_run_clip(struct nr_run *run, nori_slice start, s
  */
 NORI_WARN_UNUSED nori_status nr_run_subtract(struct nr_run *run, nori_slice start, struct nr_bound end,
                                              struct nr_run **run_out, struct nori_error *err);
+/* Runs in key order, none of which begins below the end of the one before, as one run. Where two touch in the same
+ * table, their slices there become one again. The same run (refed) if there is but one. */
+NORI_WARN_UNUSED nori_status nr_run_concatenate(struct nr_run *const *runs, size_t count, uint64_t run_id,
+                                                struct nr_run **run_out, struct nori_error *err);
 bool nr_run_overlaps(const struct nr_run *run, nori_slice start, struct nr_bound end);
 
 /* The id of a part that a new guard cut off: the 'index'-th run of the new slot. Made from the slot's id, which is new
@@ -178,6 +182,9 @@ uint64_t nr_version_bytes_on_disk(const struct nr_version *version); /* Of the f
  * inside level 0 may join files of which some slots have been admitted; so against deeper levels, or once it was moved
  * there, the file of a slice written for level 0 only needs the greater largest sequence. */
 NORI_WARN_UNUSED nori_status nr_version_check(const struct nr_version *version, struct nori_error *err);
+/* Whether the slots of the level in [start, end), which they fill, may become one without breaking the age order for
+ * the merges to come: older runs, run by run from the oldest, and all levels below have older sequences throughout. */
+bool nr_version_may_join(const struct nr_version *version, uint32_t level, nori_slice start, struct nr_bound end);
 /* The deepest stack of level 0 runs over any key. */
 size_t nr_version_l0_depth(const struct nr_version *version);
 
