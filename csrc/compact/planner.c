@@ -5,7 +5,7 @@ const char *nr_action_name(enum nr_action action)
     static const char *const names[] = {
         [NR_ACTION_NONE] = "none",   [NR_ACTION_MERGE_L0] = "merge_l0", [NR_ACTION_ADMIT] = "admit",
         [NR_ACTION_TIER] = "tier",   [NR_ACTION_PROMOTE] = "promote",   [NR_ACTION_CLEAN] = "clean",
-        [NR_ACTION_SPLIT] = "split",
+        [NR_ACTION_SPLIT] = "split", [NR_ACTION_JOIN] = "join",
     };
     return (size_t)action < NR_ARRAY_LEN(names) ? names[action] : "unknown";
 }
@@ -24,6 +24,7 @@ void nr_planner_begin_plan(struct nr_planner *planner, enum nr_action action, st
     plan->is_move = false;
     plan->target_count = 0;
     plan->split_count = 0;
+    plan->join_count = 0;
     plan->input_bytes = 0;
     plan->score = score;
 }
@@ -48,6 +49,7 @@ void nr_planner_choose(const struct nr_plan_view *view, struct nr_plan *plan_out
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);
     if (plan_out->action != NR_ACTION_NONE) return;
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_cleaning(&planner, level);
+    for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_guards(&planner, level);
 }
 
 bool nr_planner_manual_pending(const struct nr_plan_view *view)

@@ -9,6 +9,7 @@
 #ifndef NR_COMPACT_PLANNER_H
 #define NR_COMPACT_PLANNER_H
 
+#include "compact/sketch.h"
 #include "version/version.h"
 
 enum nr_action {
@@ -19,6 +20,7 @@ enum nr_action {
     NR_ACTION_PROMOTE,  /* The oldest runs of a slot to the slots below. */
     NR_ACTION_CLEAN,    /* All runs of a slot into one, for its tombstones or expired entries. */
     NR_ACTION_SPLIT,    /* New guards in a slot that outgrew its share (a manifest edit, no rewriting). */
+    NR_ACTION_JOIN,     /* Neighbouring slots that shrank become one (likewise). */
 };
 const char *nr_action_name(enum nr_action action);
 
@@ -47,6 +49,9 @@ struct nr_plan_view {
      * changes. */
     const uint64_t *unsplittable;
     size_t unsplittable_count;
+    /* By key, what was flushed, in bytes, and a sample of the gets that came to the levels; borrowed, only asked. NULL:
+     * guards are not learned: nothing is joined, or cut for its heat. */
+    struct nr_sketch *writes, *reads;
 };
 
 #define NR_PLAN_MAX_RUNS 256
@@ -60,7 +65,7 @@ struct nr_plan_target {
 struct nr_plan {
     enum nr_action action;
     uint32_t source_level;
-    uint32_t target_level; /* Same as the source's for TIER, CLEAN, MERGE_L0, SPLIT. */
+    uint32_t target_level; /* Same as the source's for TIER, CLEAN, MERGE_L0, SPLIT, JOIN. */
     struct nr_slot *slot;  /* The source slot (ADMIT: the level 1 slot). Borrowed. */
     nori_slice start;      /* The job's range: source runs are clipped to it. */
     struct nr_bound end;
@@ -72,7 +77,8 @@ struct nr_plan {
     bool is_move; /* No merge: what of the source run (one) lies in a target becomes its newest run, as it is. */
     size_t target_count;
     struct nr_plan_target targets[NR_PLAN_MAX_TARGETS]; /* ADMIT, PROMOTE. */
-    size_t split_count;                                 /* SPLIT: into so many parts of about equal bytes. */
+    size_t split_count;                                 /* SPLIT: into so many parts of about equal work. */
+    size_t join_count;                                  /* JOIN: so many slots from 'slot' on, [start, end). */
     uint64_t input_bytes;
     double score; /* Why it was chosen: urgency, >= 1 must be done. */
 };

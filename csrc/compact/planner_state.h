@@ -1,5 +1,6 @@
 /* The planner's parts: planner.c chooses, planner_targets.c knows sizes and K, planner_l0.c level 0, planner_slots.c
- * the levels below, planner_clean.c tombstones and expired entries. A 'try' function fills the plan if what it stands
+ * the levels below, planner_clean.c tombstones and expired entries, planner_join.c guards
+ * as they are learned. A 'try' function fills the plan if what it stands
  * for is possible now and more urgent than the plan so far. */
 #ifndef NR_COMPACT_PLANNER_STATE_H
 #define NR_COMPACT_PLANNER_STATE_H
@@ -30,6 +31,8 @@ void nr_planner_begin_plan(struct nr_planner *planner, enum nr_action action, st
 void nr_planner_consider_l0(struct nr_planner *planner);
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level);
 void nr_planner_consider_cleaning(struct nr_planner *planner, uint32_t level);
+/* Only where nothing else is to be done. */
+void nr_planner_consider_guards(struct nr_planner *planner, uint32_t level);
 
 /* Guards in a slot whose data comes to 'bytes', with what is to arrive. */
 bool nr_planner_try_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double score);

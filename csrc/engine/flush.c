@@ -58,6 +58,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, err));
+    nr_learn_flush(engine, run);
 out:
     nr_free(moments);
     nr_run_unref(run);

@@ -146,6 +146,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(nr_database_recover(engine, params, err));
     if (!params->read_only) {
         nr_pressure_update(engine);
+        NR_CHECK(nr_learn_open(engine, err));
         NR_CHECK(nr_workers_start(engine, err));
         nr_workers_kick(engine);
     }
