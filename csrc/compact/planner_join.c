@@ -17,6 +17,7 @@ struct measure {
     uint64_t full_bytes;     /* What the level holds when it is full; the bottom, what it has. */
     uint64_t above_bytes;    /* On their way to it. */
     uint64_t below_bytes;    /* Of all levels below. */
+    uint64_t wanted;         /* Slots that its bytes ask for. */
     struct nr_sketch *reads; /* NULL: too few. */
 };
 
@@ -32,7 +33,8 @@ static struct measure measure_level(const struct nr_planner *planner, uint32_t l
     bool is_bottom = measure.below_bytes == 0;
     measure.full_bytes = is_bottom ? version->levels[level]->bytes : planner->target_bytes[level];
     measure.share.bytes = planner->share_bytes[level];
-    measure.share.heat = 1.0 / (double)NR_MAX(measure.full_bytes / measure.share.bytes, (uint64_t)1);
+    measure.wanted = measure.full_bytes / measure.share.bytes + 1;
+    measure.share.heat = 1.0 / (double)measure.wanted;
     struct nr_sketch *reads = planner->view->reads;
     measure.reads = reads && nr_sketch_total(reads) >= MIN_READS ? reads : NULL;
     return measure;
@@ -123,8 +125,7 @@ static void try_cut_hot(struct nr_planner *planner, const struct measure *measur
 {
     const struct nr_plan_view *view = planner->view;
     const struct nr_level *slots = planner->version->levels[measure->level];
-    uint64_t wanted = NR_MAX(measure->full_bytes / measure->share.bytes, (uint64_t)1);
-    if (!measure->reads || slots->slot_count >= wanted * MAX_SLOT_FACTOR) return;
+    if (!measure->reads || slots->slot_count >= measure->wanted * MAX_SLOT_FACTOR) return;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
         struct nr_guard_slot described = describe(measure, slot);
