@@ -11,6 +11,8 @@
 
 #define NR_GUARDS_MAX_PARTS 64 /* Of one cut, or of one join. */
 
+#define NR_GUARDS_MIN_READS 256 /* Sampled ones. Fewer say nothing of where reads lie. */
+
 /* ---------------------------------------------------------------- whether */
 
 struct nr_guard_slot {
@@ -54,8 +56,8 @@ struct nr_guard_sample {
     double work;    /* Set by nr_guards_weigh. */
 };
 
-/* Sorts the samples and sets their work: bytes, and reads in the same places ('reads' NULL or empty: none), each in
- * parts of what the slot has. */
+/* Sorts the samples and sets their work: bytes, and reads in the same places ('reads' NULL: not known), each in parts
+ * of what the slot has. So a part of n has at most 2/n of the bytes. */
 void nr_guards_weigh(struct nr_guard_sample *samples, size_t count, nori_slice start, struct nr_bound end,
                      struct nr_sketch *reads);
 /* Of weighed samples at most 'parts' - 1 keys, ascending, at equal steps of work. They borrow from the samples. */

@@ -3,8 +3,6 @@
 #include "compact/guards.h"
 #include "compact/planner_state.h"
 
-/* Below so many sampled reads, or reads' weight, nothing is said of heat. */
-#define MIN_READS 256
 /* Cutting for heat ends at so many times the slots that bytes alone ask for. */
 #define MAX_SLOT_FACTOR 4
 #define LEARNED_SCORE 1.0
@@ -36,7 +34,7 @@ static struct measure measure_level(const struct nr_planner *planner, uint32_t l
     measure.wanted = measure.full_bytes / measure.share.bytes + 1;
     measure.share.heat = 1.0 / (double)measure.wanted;
     struct nr_sketch *reads = planner->view->reads;
-    measure.reads = reads && nr_sketch_total(reads) >= MIN_READS ? reads : NULL;
+    measure.reads = reads && nr_sketch_total(reads) >= NR_GUARDS_MIN_READS ? reads : NULL;
     return measure;
 }
 
@@ -105,8 +103,11 @@ static bool try_join(struct nr_planner *planner, const struct measure *measure)
     struct nr_slot *first = NULL;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
-        struct nr_guard_slot described = describe(measure, slot);
-        struct nr_guard_group longer = group;
+        struct nr_guard_slot described = {.start = slot->start, .end = slot->end, .bytes = slot->bytes};
+        struct nr_guard_group longer = {0};
+        /* Most slots are too large as they are, whatever is expected of them. */
+        if (nr_guards_begin(&longer, &described, &measure->share)) described = describe(measure, slot);
+        longer = group;
         if (nr_guards_extend(&longer, &described, &measure->share) &&
             nr_version_may_join(planner->version, measure->level, longer.start, longer.end)) {
             group = longer;
@@ -128,9 +129,11 @@ static void try_cut_hot(struct nr_planner *planner, const struct measure *measur
     if (!measure->reads || slots->slot_count >= measure->wanted * MAX_SLOT_FACTOR) return;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
-        struct nr_guard_slot described = describe(measure, slot);
-        described.bytes = slot->bytes; /* It is cut for what it has: an empty one gives no keys. */
-        if (slot->bytes == 0 || described.heat < measure->share.heat) continue;
+        /* It is cut for what it has: an empty one gives no keys. */
+        struct nr_guard_slot described = {.start = slot->start, .end = slot->end, .bytes = slot->bytes};
+        described.skew = 1;
+        described.heat = slot->bytes > 0 ? part_of(measure->reads, slot) : 0;
+        if (nr_guards_parts(&described, &measure->share) == 0) continue;
         described.skew = nr_sketch_distance(view->reads, view->writes, slot->start, slot->end);
         if (nr_guards_parts(&described, &measure->share) == 0) continue;
         if (nr_planner_try_split(planner, slot, slot->bytes, LEARNED_SCORE)) return;

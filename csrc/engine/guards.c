@@ -70,9 +70,10 @@ static const struct nr_run *run_at(const struct nr_version *version, const struc
     return slot->level == 1 && index < level0->run_count ? level0->runs[index] : NULL;
 }
 
-/* By the tables' indexes. Learned guards weigh what reads ask for as much as bytes. */
+/* By the tables' indexes. Learned guards weigh what reads ask for as much as bytes. A slot that is too large is then
+ * cut in three at least: one of two parts could have nearly all bytes. */
 static nori_status sample_slot(struct nori_engine *engine, const struct nr_version *version, const struct nr_slot *slot,
-                               struct sampling *sampling, struct nori_error *err)
+                               struct sampling *sampling, size_t *parts, struct nori_error *err)
 {
     const struct nr_run *run;
     for (size_t i = 0; (run = run_at(version, slot, i)) != NULL; i++) {
@@ -80,8 +81,12 @@ static nori_status sample_slot(struct nori_engine *engine, const struct nr_versi
         if (rc != NORI_OK) return rc;
     }
     nr_mutex_lock(&engine->lock);
-    nr_guards_weigh(sampling->samples, sampling->count, sampling->start, sampling->end, engine->reads);
+    bool are_reads_known = nr_sketch_total(engine->reads) >= NR_GUARDS_MIN_READS;
+    nr_guards_weigh(sampling->samples, sampling->count, sampling->start, sampling->end,
+                    are_reads_known ? engine->reads : NULL);
     nr_mutex_unlock(&engine->lock);
+    bool is_large = slot->bytes / 2 > nr_planner_slot_share(&engine->options, slot->level);
+    if (are_reads_known && is_large) *parts = NR_MAX(*parts, 3);
     return NORI_OK;
 }
 
@@ -152,7 +157,7 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
     struct nr_view *view = nr_view_acquire(engine);
     struct nr_version *version = view->version;
     size_t parts = NR_MAX(plan->split_count, 2), count = 0;
-    nori_slice *guards = nr_alloc(parts * sizeof *guards);
+    nori_slice *guards = nr_alloc((parts + 1) * sizeof *guards);
     uint8_t *memory = NULL;
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
@@ -161,7 +166,7 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
     if (engine->options.guards == NORI_GUARDS_UNIFORM) {
         NR_CHECK(step_slot(version, plan->slot, parts, guards, &count, &memory, err));
     } else {
-        NR_CHECK(sample_slot(engine, version, plan->slot, &sampling, err));
+        NR_CHECK(sample_slot(engine, version, plan->slot, &sampling, &parts, err));
         count = nr_guards_cut(sampling.samples, sampling.count, parts, guards);
     }
     if (count == 0) {
