@@ -263,7 +263,7 @@ nori_slice nr_sketch_quantile(struct nr_sketch *sketch, double fraction)
     return key_of(sketch->sorted[low]);
 }
 
-/* The greatest difference at the keys of 'a', just before and just behind each. */
+/* The greatest difference below one of the keys of 'a'. */
 static double distance_at(struct nr_sketch *a, struct nr_sketch *b, nori_slice start, struct nr_bound end)
 {
     double all_a = (double)nr_sketch_between(a, start, end), all_b = (double)nr_sketch_between(b, start, end);

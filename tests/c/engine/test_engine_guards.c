@@ -174,6 +174,48 @@ TEST(a_power_cut_while_slots_are_joined_loses_nothing)
     EXPECT(fewest < most);
 }
 
+/* Bytes of the slot that covers the key. */
+static uint64_t slot_bytes(struct nori_engine *engine, const char *key)
+{
+    struct nori_slot *slots;
+    size_t count;
+    uint64_t bytes = 0;
+    EXPECT_OK(nori_slots(engine, &slots, &count, &error), &error);
+    for (size_t i = 0; i < count; i++)
+        if (nr_slice_compare(slots[i].start, nr_slice_text(key)) <= 0) bytes = slots[i].bytes;
+    nori_free(slots);
+    return bytes;
+}
+
+TEST(a_slot_with_a_hot_key_is_cut_close_to_it)
+{
+    struct nori_env *env = make_disk(4, false);
+    struct nori_engine *engine;
+    struct nr_random random;
+    char key[32], value[601];
+    bool found;
+    nr_random_init(&random, 4);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+    for (int i = 0; i < OLD_COUNT; i++) {
+        snprintf(key, sizeof key, "old%05d", i * 7 % OLD_COUNT);
+        put_random(engine, &random, key, value);
+    }
+    compact(engine);
+    uint64_t before = slot_bytes(engine, "old00500");
+    EXPECT(before >= 8 << 10); /* Half of a share. */
+    for (int i = 0; i < 80000; i++)
+        EXPECT_OK(nori_get(engine, NULL, nr_slice_text("old00500"), 0, NULL, NULL, &found, &error), &error);
+    EXPECT(found);
+    put_random(engine, &random, "old00000", value);
+    EXPECT_OK(nori_flush(engine, &error), &error); /* Where there is nothing to do nobody looks. */
+    compact(engine);
+    EXPECT(slot_bytes(engine, "old00500") < before / 2);
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
 TEST(uniform_guards_cut_into_equal_steps_and_lose_nothing)
 {
     struct nori_env *env = make_disk(3, false);
