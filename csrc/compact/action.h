@@ -13,8 +13,9 @@ enum nr_action {
     NR_ACTION_SPLIT,    /* New guards in a slot that outgrew its share (a manifest edit, no rewriting). */
     NR_ACTION_LEVEL,    /* All runs of a slot that turned hot into one, for its reads. */
     NR_ACTION_SPACE,    /* All runs of a slot into one: what is not in bottom runs takes too much space. */
+    NR_ACTION_JOIN,     /* Neighbouring slots that shrank become one (a manifest edit, as a split is). */
 };
-#define NR_ACTION_COUNT (NR_ACTION_SPACE + 1)
+#define NR_ACTION_COUNT (NR_ACTION_JOIN + 1)
 
 const char *nr_action_name(enum nr_action action);
 

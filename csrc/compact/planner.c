@@ -6,6 +6,7 @@ const char *nr_action_name(enum nr_action action)
         [NR_ACTION_NONE] = "none",   [NR_ACTION_MERGE_L0] = "merge_l0", [NR_ACTION_ADMIT] = "admit",
         [NR_ACTION_TIER] = "tier",   [NR_ACTION_PROMOTE] = "promote",   [NR_ACTION_CLEAN] = "clean",
         [NR_ACTION_SPLIT] = "split", [NR_ACTION_LEVEL] = "level",       [NR_ACTION_SPACE] = "space",
+        [NR_ACTION_JOIN] = "join",
     };
     return (size_t)action < NR_ARRAY_LEN(names) ? names[action] : "unknown";
 }
@@ -68,6 +69,8 @@ size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *p
     nr_planner_consider_space(&planner);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_cleaning(&planner, level);
+    for (uint32_t level = 1; level <= planner.last_level && planner.count == 0; level++)
+        nr_planner_consider_guards(&planner, level);
     return planner.count;
 }
 
@@ -121,10 +124,12 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
     plan->run_count = proposal->run_count;
     plan->is_move = proposal->is_move;
     plan->split_count = proposal->split_count;
+    plan->join_count = proposal->slot_count;
     plan->target_count = 0;
     plan->input_bytes = 0;
     plan->score = proposal->urgency;
-    if (plan->action == NR_ACTION_SPLIT) return;
+    if (plan->action == NR_ACTION_JOIN) plan->end = proposal->end;
+    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN) return;
     for (size_t i = 0; i < plan->run_count; i++)
         plan->input_bytes += nr_run_bytes_in(source->runs[plan->first_run + i], plan->start, plan->end);
     if (plan->action == NR_ACTION_ADMIT)

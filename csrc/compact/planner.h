@@ -11,6 +11,7 @@
 #define NR_COMPACT_PLANNER_H
 
 #include "compact/action.h"
+#include "compact/sketch.h"
 #include "version/version.h"
 
 /* A slot that a running job has locked. Level 0: its whole merge is locked, admissions are not. */
@@ -39,6 +40,9 @@ struct nr_plan_view {
      * changes. */
     const uint64_t *unsplittable;
     size_t unsplittable_count;
+    /* By key, what was flushed, in bytes, and a sample of the gets that came to the levels; borrowed, only asked. NULL:
+     * guards are not learned: nothing is joined, or cut for its heat. */
+    struct nr_sketch *writes, *reads;
 };
 
 /* Something that may be done now: none of its slots is busy. Slots are borrowed from the version. */
@@ -51,8 +55,10 @@ struct nr_proposal {
     bool is_move;
     size_t join_count; /* ADMIT: so many of the slot's newest runs join. */
     size_t split_count;
-    uint64_t bytes;  /* That it will write, about. */
-    double urgency;  /* >= 1: must be done, the greatest first. */
+    size_t slot_count;   /* JOIN: so many slots, from 'slot' to 'end'. */
+    struct nr_bound end; /* JOIN. */
+    uint64_t bytes;      /* That it will write, about. */
+    double urgency;      /* >= 1: must be done, the greatest first. */
     double gain;     /* Among equals in urgency the greatest first: bytes handed on for each byte written, or such. */
     uint64_t probes; /* Fewer runs for a read of the slot to look at, once it is done. */
 };
@@ -80,7 +86,8 @@ struct nr_plan {
     bool is_move; /* No merge: what of the source run (one) lies in a target becomes its newest run, as it is. */
     size_t target_count;
     struct nr_plan_target targets[NR_PLAN_MAX_TARGETS]; /* ADMIT, PROMOTE. */
-    size_t split_count;                                 /* SPLIT: into so many parts of about equal bytes. */
+    size_t split_count;                                 /* SPLIT: into so many parts of about equal work. */
+    size_t join_count;                                  /* JOIN: so many slots from 'slot' on, [start, end). */
     uint64_t input_bytes;
     double score; /* Its urgency. */
 };

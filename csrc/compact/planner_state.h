@@ -1,6 +1,7 @@
 /* The planner's parts: planner.c collects proposals and builds plans, planner_targets.c knows sizes and K,
  * planner_space.c the space bound, planner_l0.c level 0, planner_slots.c the levels below, planner_promote.c the way
- * from one to the next, planner_clean.c tombstones and expired entries. An 'offer' function proposes what it stands for
+ * from one to the next, planner_clean.c tombstones and expired entries, planner_join.c guards
+ * as they are learned. An 'offer' function proposes what it stands for
  * if that is possible now; false: nothing was proposed. */
 #ifndef NR_COMPACT_PLANNER_STATE_H
 #define NR_COMPACT_PLANNER_STATE_H
@@ -40,6 +41,8 @@ void nr_planner_consider_l0(struct nr_planner *planner);
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level);
 void nr_planner_consider_space(struct nr_planner *planner);
 void nr_planner_consider_cleaning(struct nr_planner *planner, uint32_t level);
+/* Only where nothing else is to be done. */
+void nr_planner_consider_guards(struct nr_planner *planner, uint32_t level);
 
 /* Guards in a slot whose data comes to 'bytes', with what is to arrive. */
 bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency);

@@ -16,7 +16,7 @@ static bool add_busy(struct nr_job *job, uint32_t level, const struct nr_slot *s
     return true;
 }
 
-/* The slots a plan reads or replaces. A split touches the slots below, too: their guards change. */
+/* The slots a plan reads or replaces. New guards touch the slots below, too. */
 static bool list_busy(struct nr_job *job)
 {
     const struct nr_plan *plan = &job->plan;
@@ -25,12 +25,13 @@ static bool list_busy(struct nr_job *job)
     if (!add_busy(job, plan->action == NR_ACTION_ADMIT ? 1 : plan->source_level, plan->slot)) return false;
     for (size_t i = 0; i < plan->target_count && plan->action == NR_ACTION_PROMOTE; i++)
         if (!add_busy(job, plan->target_level, plan->targets[i].slot)) return false;
-    if (plan->action != NR_ACTION_SPLIT) return true;
-    for (size_t level = plan->source_level + 1; level < version->level_count; level++) {
+    if (plan->action != NR_ACTION_SPLIT && plan->action != NR_ACTION_JOIN) return true;
+    for (size_t level = plan->source_level; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
-        for (size_t i = nr_level_seek(below, plan->slot->start); i < below->slot_count; i++) {
+        for (size_t i = nr_level_seek(below, plan->start); i < below->slot_count; i++) {
             struct nr_slot *slot = nr_level_slot(below, i);
-            if (!nr_bound_above(plan->slot->end, slot->start)) break;
+            if (!nr_bound_above(plan->end, slot->start)) break;
+            if (slot == plan->slot) continue; /* Listed. */
             if (!add_busy(job, (uint32_t)level, slot)) return false;
         }
     }
@@ -90,6 +91,10 @@ static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct
     view.unsplittable = engine->unsplittable;
     view.unsplittable_count = engine->unsplittable_count;
     view.random = nr_random_next(&engine->random);
+    if (engine->options.guards == NORI_GUARDS_LEARNED) {
+        view.writes = engine->writes;
+        view.reads = engine->reads;
+    }
     for (const struct nr_job *other = engine->jobs; other; other = other->next) {
         if (other->plan.action != NR_ACTION_MERGE_L0) continue;
         const struct nr_slot *level0 = nr_version_level0(other->version);
@@ -419,10 +424,11 @@ out:
     return rc;
 }
 
-static nori_status split(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
+static nori_status move_guards(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
+    bool is_join = job->plan.action == NR_ACTION_JOIN;
     nr_turn_take(engine);
-    nori_status rc = nr_split_install(engine, &job->plan, err);
+    nori_status rc = is_join ? nr_join_install(engine, &job->plan, err) : nr_split_install(engine, &job->plan, err);
     nr_turn_give(engine);
     return rc;
 }
@@ -435,8 +441,8 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = begin_job(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    if (job->plan.action == NR_ACTION_SPLIT)
-        rc = split(engine, job, err);
+    if (job->plan.action == NR_ACTION_SPLIT || job->plan.action == NR_ACTION_JOIN)
+        rc = move_guards(engine, job, err);
     else
         rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
     end_job(engine, job, rc, err);

@@ -56,7 +56,10 @@ struct nr_stripe {
     _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
     _Alignas(64) _Atomic uint64_t scans;
     _Atomic uint64_t sheltered; /* Reads that ended above level 1. Threads that share the stripe may lose some. */
+    _Atomic uint32_t searches;  /* Of the levels; one in NR_READ_SAMPLING is learned from. */
 };
+
+#define NR_READ_SAMPLING 256
 
 /* A compaction under way. */
 struct nr_job {
@@ -160,10 +163,11 @@ struct nori_engine {
     uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
-    uint64_t heat_folded_us NR_GUARDED;     /* The last round, or open. The state of slots' activities: by lock, too. */
-    uint64_t heat_saved_us;                 /* Of the maintenance round and close only. */
-    struct nr_buffer learned NR_GUARDED;    /* The scheduler's, opaque: as it is kept in HEAT. */
-    struct nr_counters counters NR_GUARDED; /* By the manifest turn, but for the numbers below. */
+    uint64_t heat_folded_us NR_GUARDED;  /* The last round, or open. The state of slots' activities: by lock, too. */
+    uint64_t heat_saved_us;              /* Of the maintenance round and close only. */
+    struct nr_buffer learned NR_GUARDED; /* The scheduler's, opaque: as it is kept in HEAT. */
+    struct nr_sketch *writes NR_GUARDED, *reads NR_GUARDED; /* What guards are learned from. NULL: read-only. */
+    struct nr_counters counters NR_GUARDED;                 /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
     struct nr_manifest *manifest;  /* By the manifest turn. */
     struct nr_buffer options_text; /* What the manifest keeps. By the manifest turn. */
@@ -455,9 +459,28 @@ NORI_WARN_UNUSED nori_status nr_flush_once(struct nori_engine *engine, bool *don
 NORI_WARN_UNUSED nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct nori_error *err);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
-/* The edit of a plan that needs no merge of data, SPLIT: new guards. In the turn. */
+/* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
 NORI_WARN_UNUSED nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan,
                                               struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *plan,
+                                             struct nori_error *err);
+
+/* ---------------------------------------------------------------- learning (learn.c) */
+
+NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct nori_error *err);
+void nr_learn_close(struct nori_engine *engine);
+/* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
+void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
+/* A key that a get asked the levels for. Does not wait. */
+void nr_learn_read(struct nori_engine *engine, nori_slice key);
+/* One in NR_READ_SAMPLING of them. Threads that share a stripe may lose each other's counts. */
+static inline void nr_learn_search(struct nori_engine *engine, nori_slice key)
+{
+    struct nr_stripe *stripe = &engine->stripes[nr_epoch_stripe_of_thread()];
+    uint32_t count = atomic_load_explicit(&stripe->searches, memory_order_relaxed) + 1;
+    atomic_store_explicit(&stripe->searches, count, memory_order_relaxed);
+    if (NR_UNLIKELY(count % NR_READ_SAMPLING == 0)) nr_learn_read(engine, key);
+}
 
 NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err);
 void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */

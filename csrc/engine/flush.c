@@ -66,6 +66,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, err));
     nr_arrivals_count(&arrivals, run ? run->bytes : 0);
+    nr_learn_flush(engine, run);
 out:
     nr_arrivals_clear(&arrivals);
     nr_free(moments);

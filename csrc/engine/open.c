@@ -149,6 +149,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
     if (!params->read_only) {
         nr_workers_kick(engine);
         nr_pressure_update(engine);
+        NR_CHECK(nr_learn_open(engine, err));
         NR_CHECK(nr_workers_start(engine, err));
     }
 out:

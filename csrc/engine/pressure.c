@@ -207,8 +207,8 @@ static nori_status pay(struct nori_engine *engine, uint64_t charge, bool no_wait
     return rc;
 }
 
-nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait, uint64_t *charge_out,
-                              struct nori_error *err)
+nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
+                              uint64_t *charge_out, struct nori_error *err)
 {
     uint64_t delay = atomic_load_explicit(&engine->delay_us_per_mib, memory_order_relaxed);
     uint32_t stall = atomic_load_explicit(&engine->stall_reason, memory_order_relaxed);

@@ -46,6 +46,7 @@ nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *vie
         count_sheltered(engine, version, lookup->key);
         return NORI_OK;
     }
+    nr_learn_search(engine, lookup->key);
     for (size_t level = 0; level < version->level_count; level++) {
         if (version->levels[level]->max_run_count == 0) continue;
         const struct nr_slot *slot = nr_level_find(version->levels[level], lookup->key);

@@ -98,6 +98,10 @@ static inline void model_describe(const struct nr_plan *plan, char *text, size_t
         snprintf(text + used, capacity - used, " parts %zu", plan->split_count);
         return;
     }
+    if (plan->action == NR_ACTION_JOIN) {
+        snprintf(text + used, capacity - used, " count %zu", plan->join_count);
+        return;
+    }
     used += (size_t)snprintf(text + used, capacity - used, " runs %zu..%zu", plan->first_run,
                              plan->first_run + plan->run_count - 1);
     if (plan->action == NR_ACTION_ADMIT) {

@@ -8,6 +8,8 @@
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N     newest first
  *     busy LEVEL:ID   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending
  * 0|1
+ *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
+ *     read KEY:WEIGHT ...
  *     => PLAN */
 #include "planner_model.h"
 
@@ -54,6 +56,24 @@ static void parse_range(struct parser *parser, char **text, nori_slice *start, s
     *text = close + 1;
 }
 
+static void parse_sketch(struct parser *parser, char *text, struct nr_sketch **sketch)
+{
+    struct nori_error err;
+    if (!*sketch) EXPECT_OK(nr_sketch_create(1, sketch, &err), &err);
+    for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+        char *colon = strchr(word, ':');
+        if (!colon) PARSE_FAIL(parser, "a sketch is key:weight");
+        nr_sketch_add(*sketch, nr_slice(word, (size_t)(colon - word)), strtoull(colon + 1, NULL, 10));
+    }
+}
+
+static void clear_sketches(struct parser *parser)
+{
+    nr_sketch_destroy(parser->view.writes);
+    nr_sketch_destroy(parser->view.reads);
+    parser->view.writes = parser->view.reads = NULL;
+}
+
 static void end_slot(struct parser *parser)
 {
     if (!parser->has_slot) return;
@@ -85,6 +105,7 @@ static void reset(struct parser *parser, const char *name)
     snprintf(parser->name, sizeof parser->name, "%s", name);
     model_options(&parser->options);
     begin_case(parser, 4);
+    clear_sketches(parser);
     parser->view = (struct nr_plan_view){.version = parser->version,
                                          .options = &parser->options,
                                          .busy = parser->busy,
@@ -213,7 +234,11 @@ static void parse_view(struct parser *parser, const char *word, char *text)
         parser->unsplittable = strtoull(text, NULL, 10);
         view->unsplittable = &parser->unsplittable;
         view->unsplittable_count = 1;
-    } else if (!strcmp(word, "oldest"))
+    } else if (!strcmp(word, "written"))
+        parse_sketch(parser, text, &view->writes);
+    else if (!strcmp(word, "read"))
+        parse_sketch(parser, text, &view->reads);
+    else if (!strcmp(word, "oldest"))
         view->oldest_moment_sequence = strtoull(text, NULL, 10);
     else if (!strcmp(word, "now"))
         view->now_ms = strtoull(text, NULL, 10);
@@ -263,6 +288,7 @@ static void run_file(const char *path)
         if (size > 0) parse_line(&parser, line);
     }
     fclose(file);
+    clear_sketches(&parser);
     nr_version_unref(parser.version);
 }
 

@@ -10,6 +10,7 @@
 #define KEY_BYTES 4
 #define MAX_PLANS_PER_FLUSH 400
 #define MAX_UNSPLITTABLE 64
+#define MAX_JOINED 64
 
 struct world {
     struct nori_options options;
@@ -19,7 +20,8 @@ struct world {
     uint64_t next_number, next_run_id, next_slot_id, next_sequence;
     uint64_t unsplittable[MAX_UNSPLITTABLE];
     size_t unsplittable_count;
-    uint64_t moved, merged;
+    uint64_t moved, merged, joins, splits;
+    struct nr_sketch *writes, *reads; /* NULL: nothing is learned. */
 };
 
 static struct nori_error err;
@@ -73,6 +75,20 @@ static struct nr_run *make_run(struct world *world, struct nr_edit *edit, const 
     return run;
 }
 
+/* What the engine would: samples of the flush, and reads that keep to a few keys. */
+static void learn(struct world *world, uint64_t from, uint64_t width, uint64_t bytes)
+{
+    uint8_t key[KEY_BYTES];
+    if (!world->writes) return;
+    for (uint64_t i = 0; i < 16; i++) {
+        put_key(key, from + width * i / 16);
+        nr_sketch_add(world->writes, nr_slice(key, KEY_BYTES), bytes / 16 + 1);
+        put_key(key, nr_random_below(&world->random, 4) * 1000 + 77);
+        nr_sketch_add(world->reads, nr_slice(key, KEY_BYTES), 1);
+    }
+    if (nr_sketch_total(world->writes) > 8 * world->options.level1_bytes) nr_sketch_decay(world->writes);
+}
+
 static void flush(struct world *world, size_t step)
 {
     uint8_t start[KEY_BYTES], end[KEY_BYTES];
@@ -93,6 +109,7 @@ static void flush(struct world *world, size_t step)
     struct nr_edit *edit = edit_create();
     struct nr_run *run =
         make_run(world, edit, &model, nr_slice(start, KEY_BYTES), nr_bound_key(nr_slice(end, KEY_BYTES)));
+    learn(world, from, width, model.bytes);
     EXPECT_OK(nr_edit_push_l0(edit, run, &err), &err);
     nr_run_unref(run);
     world_apply(world, edit);
@@ -301,12 +318,33 @@ static void carry_out_split(struct world *world)
     world_apply(world, edit);
 }
 
+/* Slots are joined that fit, and not cut at once. */
+static void carry_out_joined_slots(struct world *world)
+{
+    const struct nr_plan *plan = &world->plan;
+    const struct nr_level *slots = world->version->levels[plan->source_level];
+    nori_slice *guards = nr_calloc(slots->slot_count, sizeof *guards);
+    size_t total = 0;
+    for (size_t i = 1; i < slots->slot_count; i++) {
+        nori_slice guard = nr_level_slot(slots, i)->start;
+        if (nr_slice_compare(guard, plan->start) <= 0 || !nr_bound_above(plan->end, guard)) guards[total++] = guard;
+    }
+    EXPECT_EQ(slots->slot_count - 1 - total, plan->join_count - 1);
+    struct nr_edit *edit = edit_create();
+    EXPECT_OK(nr_edit_set_guards(edit, plan->source_level, guards, total, world->next_slot_id, 1, &err), &err);
+    nr_free(guards);
+    world_apply(world, edit);
+    world->joins++;
+}
+
 static struct nr_plan_view world_view(struct world *world)
 {
     return (struct nr_plan_view){.version = world->version,
                                  .options = &world->options,
                                  .oldest_moment_sequence = world->next_sequence,
                                  .random = nr_random_next(&world->random),
+                                 .writes = world->writes,
+                                 .reads = world->reads,
                                  .unsplittable = world->unsplittable,
                                  .unsplittable_count = world->unsplittable_count};
 }
@@ -340,6 +378,8 @@ static void check_busy(struct world *world)
 
 static void compact(struct world *world)
 {
+    uint64_t joined[MAX_JOINED];
+    size_t joined_count = 0;
     for (size_t i = 0;; i++) {
         char text[512];
         struct nr_plan_view view = world_view(world);
@@ -358,7 +398,15 @@ static void compact(struct world *world)
             carry_out_handover(world);
             break;
         case NR_ACTION_SPLIT:
+            /* What was joined is not cut again before something new is flushed. */
+            for (size_t j = 0; j < joined_count; j++) EXPECT(world->plan.slot->slot_id != joined[j]);
             carry_out_split(world);
+            world->splits++;
+            break;
+        case NR_ACTION_JOIN:
+            EXPECT(joined_count < MAX_JOINED);
+            joined[joined_count++] = world->plan.slot->slot_id;
+            carry_out_joined_slots(world);
             break;
         default:
             carry_out_join(world);
@@ -396,10 +444,12 @@ static void check_bounds(const struct world *world)
     EXPECT(space.above_bytes - level0->bytes <= space.bound_bytes);
 }
 
-static void run_world(int strategy, uint64_t seed, size_t flushes)
+static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns)
 {
     static struct world world;
     world_init(&world, strategy, seed);
+    if (learns) EXPECT_OK(nr_sketch_create(seed, &world.writes, &err), &err);
+    if (learns) EXPECT_OK(nr_sketch_create(seed, &world.reads, &err), &err);
     for (size_t i = 0; i < flushes; i++) {
         flush(&world, i);
         if (nr_random_below(&world.random, 3) == 0) continue; /* Level 0 grows deep at times. */
@@ -408,22 +458,31 @@ static void run_world(int strategy, uint64_t seed, size_t flushes)
     }
     EXPECT(world.merged > 0);
     EXPECT(world.moved > 0);
+    EXPECT((world.joins > 0) == learns);
+    nr_sketch_destroy(world.writes);
+    nr_sketch_destroy(world.reads);
     nr_version_unref(world.version);
 }
 
 TEST(adaptive_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_ATLL, 1, 250);
+    run_world(NORI_STRATEGY_ATLL, 1, 250, false);
 }
 
 TEST(leveled_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_LEVELED, 2, 250);
+    run_world(NORI_STRATEGY_LEVELED, 2, 250, false);
+}
+
+TEST(plans_with_learned_guards_end_too_and_never_cut_what_they_joined)
+{
+    run_world(NORI_STRATEGY_ATLL, 3, 250, true);
+    run_world(NORI_STRATEGY_LEVELED, 4, 250, true);
 }
 
 TEST(tiered_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_TIERED, 3, 250);
+    run_world(NORI_STRATEGY_TIERED, 3, 250, false);
 }
 
 TEST(a_manual_compaction_comes_to_its_end)

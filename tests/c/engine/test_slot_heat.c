@@ -150,11 +150,11 @@ TEST(heat_moves_with_the_reads)
     EXPECT(contrast_of(engine, 10, 20, read_heat).hottest_outside < 0.01);
     for (int minute = 0; minute < 60; minute++) {
         nori_simdisk_advance(env, MINUTE_US, 0);
-        get_range(engine, 560, 570, 20);
+        get_range(engine, 500, 570, 20); /* More than 5 % of the bytes, which the percentile leaves out. */
         size_t count;
         nori_free(slots_of(engine, &count));
     }
-    struct contrast contrast = contrast_of(engine, 560, 570, read_heat);
+    struct contrast contrast = contrast_of(engine, 500, 570, read_heat);
     EXPECT(contrast.coldest_inside > 0.1);
     EXPECT(contrast.hottest_outside < 0.02);
     close_it(engine);
