@@ -89,6 +89,7 @@ class Cell:
         self.store = store = STORES[spec.engine](spec, spec.path, workload.ttl_secs)
         self.live = Live(workload)
         loaded = self.phase(0, lambda: self.load(loading))
+        text = store.text() if isinstance(store, Rocks) else ""
         paced = self.phase(spec.writes, lambda: self.measure(writes[: spec.writes], reads, hot, 0, pace))
         result = {
             "load": loaded | {"write_amp": loaded["tree_bytes"] / max(len(loading) * spec.entry_bytes, 1)},
@@ -98,7 +99,7 @@ class Cell:
             "probes": self.mean_probes(self.samples),
             "rest": self.at_rest(),
             "shape": store.shape(),
-            "text": store.text() if isinstance(store, Rocks) else "",
+            "texts": [text, store.text() if isinstance(store, Rocks) else ""],  # Before and after.
         }
         fast, split = paced, len(self.samples)
         if workload.has_full_speed:
