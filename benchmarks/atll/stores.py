@@ -80,6 +80,8 @@ class Store(ABC):
     @abstractmethod
     def live_table_bytes(self) -> int: ...
     @abstractmethod
+    def level0_depth(self) -> int: ...
+    @abstractmethod
     def is_busy(self) -> bool:
         """As far as the store says so itself."""
 
@@ -157,6 +159,9 @@ class Nori(Store):
 
     def live_table_bytes(self) -> int:
         return int(self.db.stats().bytes_on_disk)
+
+    def level0_depth(self) -> int:
+        return int(self.db.stats().l0_files)
 
     def is_busy(self) -> bool:
         return bool(self.db.stats().immutable_memtables)
@@ -263,6 +268,9 @@ class Rocks(Store):
 
     def live_table_bytes(self) -> int:
         return self.number("live-sst-files-size")
+
+    def level0_depth(self) -> int:
+        return self.number("num-files-at-level0")
 
     def is_busy(self) -> bool:
         # Not compaction-pending: universal compaction may leave it set when there is nothing that it would do.
