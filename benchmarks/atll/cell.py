@@ -101,6 +101,7 @@ class Cell:
             "probes": self.mean_probes(self.samples),
             "rest": self.at_rest(),
             "shape": store.shape(),
+            "trigger_bytes": store.trigger_bytes,
             "texts": [text, store.text() if isinstance(store, Rocks) else ""],  # Before and after.
         }
         fast, split = paced, len(self.samples)

@@ -1,11 +1,14 @@
 """The stores of the comparison: open with equal sizes, counted in the same words."""
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
+
+from benchmarks import data
 
 from .spec import FANOUT, MIB, Spec
 
@@ -67,6 +70,7 @@ class Store(ABC):
 
     def __init__(self, spec: Spec, path: str, ttl_secs: int | None, *, is_sample: bool = False) -> None:
         self.spec, self.path, self.ttl_secs, self.is_sample = spec, path, ttl_secs, is_sample
+        self.trigger_bytes = spec.memtable_bytes
         self.open()
 
     @abstractmethod
@@ -103,6 +107,34 @@ class Store(ABC):
         return counters
 
 
+def is_flushed(spec: Spec, path: str, trigger_bytes: int) -> bool:
+    """Whether a memtable of so many bytes is full with the entries of one of RocksDB's."""
+    import nori_lsm
+
+    count = spec.memtable_entries
+    with nori_lsm.open(path, memtable__flush_trigger_bytes=trigger_bytes, wal__durability="os") as db:
+        keys, values = data.keys(data.shuffled(count, spec.seed)), data.values(count, spec.value_bytes)
+        for key, value in zip(keys, values, strict=True):
+            db[key] = value
+        stats = db.stats()
+        found = bool(stats.immutable_memtables or stats.flush_bytes_written)
+    shutil.rmtree(path)
+    return found
+
+
+def equal_trigger(spec: Spec, path: str) -> int:
+    """The flush trigger at which our memtable holds as much as RocksDB's: both count memory, but not the same. What is
+    written to a level 0 file, and merged at a time, would else be another amount."""
+    low, high = spec.memtable_bytes // 4, 4 * spec.memtable_bytes
+    while high - low > spec.memtable_bytes // 32:
+        middle = (low + high) // 2
+        if is_flushed(spec, path, middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 class Nori(Store):
     overrides: dict[str, Any] = {}
 
@@ -110,6 +142,7 @@ class Nori(Store):
         import nori_lsm
 
         spec = self.spec
+        trigger_bytes = spec.memtable_bytes if spec.equal_budgets else equal_trigger(spec, self.path + "-trigger")
         options = {**self.overrides, "strategy": "leveled"} if self.is_sample else self.overrides
         self.db = nori_lsm.open(
             self.path,
@@ -118,13 +151,13 @@ class Nori(Store):
             table_bytes=spec.table_bytes,
             l1_slot_count=spec.level1_bytes // spec.table_bytes,
             heat_decay_interval_secs=HEAT_INTERVAL_SECS,
-            memtable__flush_trigger_bytes=spec.memtable_bytes,
+            memtable__flush_trigger_bytes=trigger_bytes,
             memtable__wal_age_trigger_sec=0,
             l0__max_files=LEVEL0_STOPPED,
             l0__soft_throttle_threshold=LEVEL0_SLOWED,
             filters__bloom_bits_per_key=BLOOM_BITS,
             resources__block_cache_mib=max(spec.cache_bytes // MIB, 1),
-            resources__memtables_mib=max(MEMTABLES * spec.memtable_bytes // MIB, 1),
+            resources__memtables_mib=max(-(-MEMTABLES * trigger_bytes // MIB), 1),
             io__max_background_jobs=BACKGROUND_JOBS,
             wal__durability="os",
             wal__segment_bytes=ROCKS_LOG_BYTES,
@@ -132,6 +165,7 @@ class Nori(Store):
             pressure__stall_timeout_secs=600,
             **options,
         )
+        self.trigger_bytes = trigger_bytes
         self.get = self.db.get
         put, ttl = self.db.put, self.ttl_secs
         self.put = put if ttl is None else lambda key, value: put(key, value, ttl=ttl)
