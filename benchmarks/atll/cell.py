@@ -264,11 +264,11 @@ class Cell:
         shutil.rmtree(path, ignore_errors=True)
         sample = STORES[self.spec.engine](self.spec, path, None, is_sample=True)
         pairs = list(islice(self.store.pairs(), SAMPLE_ENTRIES))
-        for _ in range(2):  # The second time there is something to merge with: what was moved is no merge's work.
-            for key, value in pairs:
-                sample.put(key, value)
-            drain(sample)
-            sample.merge_all()
+        self.random.shuffle(pairs)  # Sequences that rise with the keys would compress too well.
+        for key, value in pairs:
+            sample.put(key, value)
+        drain(sample)
+        sample.merge_all()
         drain(sample)
         size = sample.live_table_bytes()
         sample.close()

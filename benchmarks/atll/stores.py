@@ -17,6 +17,7 @@ BLOCK_BYTES = 4096
 MEMTABLES = 4
 LEVEL0_ADMITTED, LEVEL0_SLOWED, LEVEL0_STOPPED = 4, 6, 12
 BACKGROUND_JOBS = 2
+SAMPLE_MEMTABLE = 64 * MIB
 HEAT_INTERVAL_SECS = 1.0  # A minute by default; here a run takes less than that.
 ROCKS_LOG_BYTES = 4 * MIB
 
@@ -142,7 +143,12 @@ class Nori(Store):
         import nori_lsm
 
         spec = self.spec
-        trigger_bytes = spec.memtable_bytes if spec.equal_budgets else equal_trigger(spec, self.path + "-trigger")
+        if self.is_sample:
+            trigger_bytes = SAMPLE_MEMTABLE
+        elif spec.equal_budgets:
+            trigger_bytes = spec.memtable_bytes
+        else:
+            trigger_bytes = equal_trigger(spec, self.path + "-trigger")
         options = {**self.overrides, "strategy": "leveled"} if self.is_sample else self.overrides
         self.db = nori_lsm.open(
             self.path,
@@ -244,7 +250,7 @@ class Rocks(Store):
         spec = self.spec
         self.options = options = Options(raw_mode=True)
         options.enable_statistics()
-        options.set_write_buffer_size(spec.memtable_bytes)
+        options.set_write_buffer_size(SAMPLE_MEMTABLE if self.is_sample else spec.memtable_bytes)
         options.set_max_write_buffer_number(MEMTABLES)
         options.set_max_bytes_for_level_base(spec.level1_bytes)
         options.set_max_bytes_for_level_multiplier(FANOUT)
