@@ -154,6 +154,10 @@ static nori_status begin_job(struct nori_engine *engine, struct nr_job **job_out
 
 static void end_job(struct nori_engine *engine, struct nr_job *job, nori_status status, const struct nori_error *error)
 {
+    if (status == NORI_OK)
+        nr_event_note_job(engine, job);
+    else if (status != NORI_CLOSED)
+        nr_event_failure(engine, nr_action_name(job->plan.action), error);
     nr_mutex_lock(&engine->lock);
     struct nr_job **link = &engine->jobs;
     while (*link != job) link = &(*link)->next;
@@ -366,7 +370,7 @@ out:
     return rc;
 }
 
-static nori_status merge(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
+static nori_status merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
     struct work work = {0};
     struct nr_merge_job merging = {0};
@@ -383,6 +387,8 @@ static nori_status merge(struct nori_engine *engine, const struct nr_job *job, s
     merging.moment_count = work.moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
     NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
+    job->bytes_in = merging.bytes_read;
+    job->bytes_out = merging.bytes_written;
     atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging.bytes_written, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
     NR_CHECK(install_job(engine, job, work.targets, work.target_count, merging.first_number, err));
@@ -409,6 +415,8 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = begin_job(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
+    job->begun_us = nr_env_monotonic_us(engine->env);
+    job->decision_id = nr_decision_of_plan(engine, job->version, &job->plan);
     if (job->plan.action == NR_ACTION_SPLIT)
         rc = split(engine, job, err);
     else

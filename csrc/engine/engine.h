@@ -16,6 +16,8 @@
 #include "base/random.h"
 #include "compact/merge.h"
 #include "compact/planner.h"
+#include "engine/decisions.h"
+#include "engine/events.h"
 #include "io/env.h"
 #include "memtable/memtable.h"
 #include "version/manifest.h"
@@ -66,7 +68,9 @@ struct nr_job {
     struct nr_version *version; /* Refs: what the plan borrows from. */
     struct nr_busy_slot *busy;  /* Owned. */
     size_t busy_count;
-    struct nr_job *next NR_GUARDED; /* By lock. */
+    uint64_t decision_id;
+    uint64_t begun_us, bytes_in, bytes_out; /* What it came to. */
+    struct nr_job *next NR_GUARDED;         /* By lock. */
 };
 
 /* A compact() call that waits. */
@@ -179,8 +183,10 @@ struct nori_engine {
 
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
-    _Atomic uint64_t compaction_bytes_read, stall_micros, manifest_bytes_before;
+    _Atomic uint64_t compaction_bytes_read, stall_micros, writes_delayed, manifest_bytes_before;
     struct nr_histogram latency[NORI_LATENCY_COUNT];
+    struct nr_events events;
+    struct nr_decisions decisions;
 };
 
 /* ---------------------------------------------------------------- calls (call.c) */

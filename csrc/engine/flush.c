@@ -48,7 +48,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     struct nr_moment *moments = NULL;
     struct nr_run *run = NULL;
     size_t moment_count = 0, first = view->layer_count - count;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, begun_us = nr_env_monotonic_us(engine->env);
     struct nr_merge_context context = engine->merging;
     nori_status rc = NORI_OK;
     context.admit_bytes = NULL; /* Flushes always get in, also when the engine closes. */
@@ -58,6 +58,8 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, err));
+    NR_EVENT_EMIT(engine, NORI_EVENT_FLUSH, NULL, nr_slice(NULL, 0), (double)bytes, run ? (double)run->entries : 0,
+                  (double)count, (double)(nr_env_monotonic_us(engine->env) - begun_us));
 out:
     nr_free(moments);
     nr_run_unref(run);
@@ -75,6 +77,7 @@ static bool begin_flush(struct nori_engine *engine)
 
 static void end_flush(struct nori_engine *engine, nori_status status, const struct nori_error *error)
 {
+    if (status != NORI_OK) nr_event_failure(engine, "flush", error);
     nr_mutex_lock(&engine->lock);
     engine->is_flushing = false;
     engine->flush_attempts++;

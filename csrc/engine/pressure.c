@@ -56,6 +56,7 @@ void nr_pressure_update(struct nori_engine *engine)
     atomic_store(&engine->delay_us_per_mib, (uint64_t)(delay_ms * 1000.0));
     nr_cond_broadcast(&engine->done_cond);
     nr_mutex_unlock(&engine->lock);
+    nr_event_note_pressure(engine);
 }
 
 static nori_status wait_for_room(struct nori_engine *engine, struct nori_error *err)
@@ -63,6 +64,7 @@ static nori_status wait_for_room(struct nori_engine *engine, struct nori_error *
     uint64_t begun_us = nr_env_monotonic_us(engine->env), waited_us = 0;
     uint64_t timeout_us = (uint64_t)(engine->options.pressure.stall_timeout_secs * 1e6);
     nori_status rc = NORI_OK;
+    atomic_fetch_add_explicit(&engine->writes_delayed, 1, memory_order_relaxed);
     nr_workers_kick(engine);
     nr_mutex_lock(&engine->lock);
     while (rc == NORI_OK && atomic_load(&engine->stall_reason) != NR_STALL_NONE) {
@@ -101,6 +103,7 @@ nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool n
     }
     if (no_wait) return NR_FAIL(err, NORI_AGAIN, "a delay is owed");
     atomic_store_explicit(&engine->debt_ns, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->writes_delayed, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->stall_micros, owed / 1000, memory_order_relaxed);
     nr_env_sleep_us(engine->env, NR_MIN(owed / 1000, 100000));
     return NORI_OK;

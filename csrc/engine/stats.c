@@ -110,6 +110,7 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->compaction_bytes_written = atomic_load(&engine->compaction_bytes_written);
     stats_out->compaction_bytes_read = atomic_load(&engine->compaction_bytes_read);
     stats_out->stall_micros = atomic_load(&engine->stall_micros);
+    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
     stats_out->sequence = atomic_load(&engine->published_sequence);
     nr_pressure_measure(engine, &pressure);
     stats_out->pressure = nr_pressure_score(&engine->options, &pressure);
@@ -118,6 +119,18 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);
     if (stats_out->poisoned) memcpy(stats_out->poisoned_text, engine->poison.text, sizeof stats_out->poisoned_text);
+    nr_call_leave(engine);
+    return NORI_OK;
+}
+
+nori_status nori_latency_counts(struct nori_engine *engine, int op, uint64_t counts_out[NORI_LATENCY_BUCKETS + 1],
+                                struct nori_error *err)
+{
+    unsigned stripe;
+    if (op < 0 || op >= NORI_LATENCY_COUNT) return NR_FAIL(err, NORI_INVALID, "no such operation: %d", op);
+    nori_status rc = nr_call_enter(engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    nr_histogram_counts(&engine->latency[op], counts_out);
     nr_call_leave(engine);
     return NORI_OK;
 }

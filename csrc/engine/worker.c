@@ -80,7 +80,9 @@ static void maintain(struct nori_engine *engine)
     if (is_due_us(now_us, engine->last_collect_us, engine->options.wal.gc_interval_secs)) {
         engine->last_collect_us = now_us;
         nr_log_collect(engine);
+        nr_event_note_cache(engine);
     }
+    nr_event_note_log(engine);
     nr_obsolete_unlink(engine);
 }
 
