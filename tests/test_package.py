@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import nori_lsm
-from nori_lsm import Checkpoint, Finding, Progress, Slot, SlotList, Stats, VerifyReport, _html, _terminal, cli, tour
+from nori_lsm import Checkpoint, Finding, Progress, Slot, SlotList, Stats, VerifyReport, _terminal, cli, tour
 from nori_lsm._tour_writer import entries_of_write
 from nori_lsm.stats import COUNTERS
 
@@ -175,7 +175,7 @@ def test_an_engine_shows_itself_open_and_closed(path: Path) -> None:
     db = nori_lsm.open(path)
     assert "bytes_on_disk" in db._repr_html_()
     db.close()
-    assert "closed" in _html.engine(db)
+    assert "closed" in nori_lsm.html.engine(db)
     assert str(path) in db._repr_html_()
 
 

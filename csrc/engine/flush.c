@@ -18,7 +18,7 @@ static size_t choose_layers(const struct nori_engine *engine, const struct nr_vi
 }
 
 static nori_status install_flush(struct nori_engine *engine, const struct nr_view *view, size_t count,
-                                 struct nr_run *run, struct nori_error *err)
+                                 struct nr_run *run, uint64_t bytes, uint64_t begun_us, struct nori_error *err)
 {
     size_t first = view->layer_count - count;
     struct nr_counters counters = {
@@ -35,6 +35,10 @@ static nori_status install_flush(struct nori_engine *engine, const struct nr_vie
     nr_edit_set_counters(edit, &counters);
     nr_turn_take(engine);
     rc = nr_install(engine, edit, count, err);
+    /* In the turn, so that who waited for the flush finds its event. */
+    if (rc == NORI_OK)
+        NR_EVENT_EMIT(engine, NORI_EVENT_FLUSH, NULL, nr_slice(NULL, 0), (double)bytes, run ? (double)run->entries : 0,
+                      (double)count, (double)(nr_env_monotonic_us(engine->env) - begun_us));
     nr_turn_give(engine);
 out:
     nr_edit_destroy(edit);
@@ -57,9 +61,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run, &bytes,
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
-    NR_CHECK(install_flush(engine, view, count, run, err));
-    NR_EVENT_EMIT(engine, NORI_EVENT_FLUSH, NULL, nr_slice(NULL, 0), (double)bytes, run ? (double)run->entries : 0,
-                  (double)count, (double)(nr_env_monotonic_us(engine->env) - begun_us));
+    NR_CHECK(install_flush(engine, view, count, run, bytes, begun_us, err));
 out:
     nr_free(moments);
     nr_run_unref(run);

@@ -42,6 +42,7 @@ static const struct {
     COUNTER(wal_segments),
     COUNTER(wal_segments_deleted),
     COUNTER(stall_micros),
+    COUNTER(writes_delayed),
     COUNTER(sequence),
     COUNTER(synced_sequence),
 #undef COUNTER
