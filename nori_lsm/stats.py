@@ -130,8 +130,7 @@ class Stats:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        shown = {name: value for name, value in self.to_dict().items() if name != "latency_micros"}
-        return html.table(["", ""], list(shown.items()))
+        return html.stats(self)
 
 
 @dataclass(frozen=True)
@@ -168,5 +167,4 @@ class SlotList(list[Slot]):
         return {"slots": [slot.to_dict() for slot in self]}
 
     def _repr_html_(self) -> str:
-        names = [spec.name for spec in fields(Slot)]
-        return html.table(names, [[getattr(slot, name) for name in names] for slot in self])
+        return html.slots(self)

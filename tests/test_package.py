@@ -164,21 +164,6 @@ def test_results_are_frozen_and_become_dicts() -> None:
     assert SlotList([make_slot(slot_id=7)]).to_dict()["slots"][0]["slot_id"] == 7
 
 
-def test_html_escapes_keys_and_has_no_script() -> None:
-    shown = SlotList([make_slot(start=b"<script>alert(1)</script>")])._repr_html_()
-    assert "<script" not in shown
-    assert "&lt;script&gt;" in shown
-    assert "write_amp" in Stats.from_counters(raw_counters())._repr_html_()
-
-
-def test_an_engine_shows_itself_open_and_closed(path: Path) -> None:
-    db = nori_lsm.open(path)
-    assert "bytes_on_disk" in db._repr_html_()
-    db.close()
-    assert "closed" in nori_lsm.html.engine(db)
-    assert str(path) in db._repr_html_()
-
-
 # ---------------------------------------------------------------- the core's results
 
 

@@ -138,7 +138,8 @@ int py_engine_close(struct py_engine *self, bool is_interruptible)
     struct py_call call;
     if (self->reader.fork_generation != atomic_load(&py_fork_generation)) return 0;
     PyObject *watcher = Py_XNewRef(self->watcher);
-    if (watcher && !nori_is_closed(self->reader.core) && py_watcher_tell(watcher, self, "closing", is_interruptible) < 0)
+    if (watcher && !nori_is_closed(self->reader.core) &&
+        py_watcher_tell(watcher, self, "closing", is_interruptible) < 0)
         PyErr_WriteUnraisable(watcher);
     if (is_interruptible)
         py_call_begin(&call, self->reader.state, self);
