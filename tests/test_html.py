@@ -157,3 +157,23 @@ def test_what_cannot_be_drawn_is_named() -> None:
 
     assert html.stats(Broken()) == "<code>&lt;broken&gt;</code>"  # type: ignore[arg-type]
     assert html.engine(None) == "<code>None</code>"  # type: ignore[arg-type]
+
+
+# ---------------------------------------------------------------- the same on a terminal
+
+
+def test_the_command_line_shows_tables_once_and_live(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from nori_lsm import cli
+
+    with nori_lsm.open(path, **SMALL) as db:
+        fill(db)
+        db.flush()
+        db.compact()
+        assert cli.main(["stats", str(path), "--watch", "--interval", "0.01", "--times", "2"]) == 0
+        live = capsys.readouterr().out
+        assert live.count("space amplification") == 2 and "level" in live and "heat" in live
+    assert cli.main(["stats", str(path)]) == 0
+    shown = capsys.readouterr().out
+    for expected in ("amplification", "per byte put", "compaction", "tiered", "bytes_on_disk"):
+        assert expected in shown
+    assert cli.main(["stats", str(path / "nothing"), "--watch", "--times", "1"]) == 1
