@@ -63,7 +63,7 @@ def test_events_and_stats_count_the_same(disk: SimDisk) -> None:
 
 
 def test_stalls_and_zones_are_seen(path: Path) -> None:
-    with nori_lsm.open(path, **SMALL, l0__max_files=2, l0__soft_throttle_threshold=1) as db:
+    with nori_lsm.open(path, **SMALL, l0__max_files=2, l0__soft_throttle_threshold=1, io__rate_limit_mib_s=4.0) as db:
         fill(db, 4000)
         db.flush()
         seen = list(db.events(follow=False))
@@ -335,3 +335,59 @@ db.close()
 sys.exit(os.waitstatus_to_exitcode(status))
 """
     subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=30)
+
+
+# ---------------------------------------------------------------- all at once
+
+
+def test_subscribers_come_and_go_while_the_engine_works_and_closes(tmp_path: Path) -> None:
+    for round_number in range(5):
+        db = nori_lsm.open(tmp_path / str(round_number))
+        gaps: list[tuple[int, int]] = []
+        counts: list[int] = []
+
+        def watch(db: nori_lsm.Engine, gaps: list[tuple[int, int]], counts: list[int]) -> None:
+            while True:
+                numbers: list[int] = []
+                try:
+                    stop = db.subscribe(lambda event, numbers=numbers: numbers.append(event.number))  # type: ignore[misc]
+                    db.put(b"k", b"v")
+                except nori_lsm.ClosedError:
+                    return
+                time.sleep(0.002)
+                stop()
+                count = len(numbers)
+                gaps.extend(pair for pair in zip(numbers, numbers[1:], strict=False) if pair[1] != pair[0] + 1)
+                counts.append(len(numbers) - count)
+
+        watchers = [threading.Thread(target=watch, args=(db, gaps, counts)) for _ in range(3)]
+        for thread in watchers:
+            thread.start()
+        for number in range(40):
+            db.put(b"%d" % number, b"x")
+            db.flush()
+        db.close()
+        for thread in watchers:
+            thread.join(20)
+            assert not thread.is_alive()
+        assert gaps == [] and not any(counts)
+    assert threads_of_events() == []
+
+
+def test_watching_leaves_nothing_behind(path: Path) -> None:
+    def watch() -> None:
+        with nori_lsm.open(path) as db:
+            db.subscribe(lambda event: None)
+            db[b"a"] = b"1"
+            db.flush()
+            list(db.events(follow=False))
+            db.decisions()
+            db.record().sample()
+
+    watch()
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(20):
+        watch()
+    gc.collect()
+    assert len(gc.get_objects()) - before < 50
