@@ -40,6 +40,7 @@ $(VENV)/.built: $(SOURCES)
 
 $(VENV)/.test-tools:
 	@$(PIP) install pytest hypothesis
+	@$(PIP) install matplotlib || echo "No matplotlib here: the tests of pictures and of the notebook are skipped"
 	@touch $@
 
 $(VENV)/.bench-tools: benchmarks/requirements.txt

@@ -11,7 +11,7 @@ from os import PathLike as _PathLike
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
 
-from nori_lsm import _core, _html
+from nori_lsm import _core, html, recorder, watch
 from nori_lsm._core import (
     BackpressureError,
     Batch,
@@ -45,6 +45,9 @@ from nori_lsm.config import (
 from nori_lsm.config import config_from_pairs as _config_from_pairs
 from nori_lsm.config import config_pairs as _config_pairs
 from nori_lsm.config import override_pairs as _override_pairs
+from nori_lsm.events import Decision, Event
+from nori_lsm.meter import Meter
+from nori_lsm.recorder import Recorder
 from nori_lsm.reports import Checkpoint, Finding, Progress, VerifyReport
 from nori_lsm.stats import Slot, SlotList, Stats
 
@@ -58,9 +61,11 @@ __all__ = [
     "ClosedError",
     "Config",
     "CorruptionError",
+    "Decision",
     "Durability",
     "Engine",
     "Error",
+    "Event",
     "FilterConfig",
     "Finding",
     "ForkedError",
@@ -70,10 +75,12 @@ __all__ = [
     "LevelConfig",
     "LockedError",
     "MemtableConfig",
+    "Meter",
     "PoisonedError",
     "PressureConfig",
     "Progress",
     "ReadOnlyError",
+    "Recorder",
     "ResourceConfig",
     "Scan",
     "Slot",
@@ -97,7 +104,12 @@ _core._register(
     finding=Finding,
     checkpoint=Checkpoint,
     progress=Progress,
-    engine_html=_html.engine,
+    engine_html=html.engine,
+    event=Event,
+    decision=Decision,
+    events=watch.events,
+    subscribe=watch.subscribe,
+    record=recorder.record,
 )
 
 
@@ -109,6 +121,7 @@ def open(
     exist_ok: bool = True,
     read_only: bool = False,
     wait: float = 0.0,
+    meter: Meter | None = None,
     env: _SimDisk | None = None,
     **overrides: _Any,
 ) -> Engine:
@@ -121,6 +134,7 @@ def open(
     read_only   write nothing at all, take no exclusive lock; several processes may, beside a writer too;
                 FileNotFoundError where there is no database
     wait        seconds to wait for the lock, whoever holds it, before LockedError
+    meter       receives metrics and events (see Meter)
     env         another storage environment, e.g. nori_lsm.testing.SimDisk(); None is the file system
     overrides   any Config field by name; nested ones with a double underscore: l0__max_files=8.
                 Unknown: TypeError. `num_slots` is accepted for l1_slot_count; both given: ValueError
@@ -129,7 +143,7 @@ def open(
     """
     if config is not None and not isinstance(config, Config):
         raise TypeError(f"config must be a Config or None, not {type(config).__name__}")
-    return _core.open(
+    engine = _core.open(
         path,
         None if config is None else _config_pairs(config),
         _override_pairs(overrides),
@@ -139,3 +153,10 @@ def open(
         wait=wait,
         env=env,
     )
+    if meter is not None:
+        try:
+            watch.measure(engine, meter)
+        except BaseException:
+            engine.close()
+            raise
+    return engine

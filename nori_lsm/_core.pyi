@@ -16,6 +16,9 @@ from typing import Any, ClassVar, Generic, Literal, NoReturn, TypeVar, final, ov
 
 from typing_extensions import Buffer, Self
 
+from nori_lsm.events import Decision, Event
+from nori_lsm.recorder import Recorder
+
 _T = TypeVar("_T")
 _T_co = TypeVar("_T_co", covariant=True)
 _Outcome = Literal["not_applied", "indeterminate"]
@@ -64,6 +67,10 @@ def check_options(pairs: Iterable[_Pair], /) -> list[_Pair]:
     """All options, in the fixed order and normal form: the defaults with `pairs` set over them. ValueError names what is
     unknown, out of range or does not go together."""
 
+def latency_bounds() -> tuple[float, ...]:
+    """Upper bounds in microseconds, ascending, of what Engine._latency_counts counts."""
+
+def _report_unraisable(exception: BaseException, source: object, /) -> None: ...
 def _register(
     *,
     config_from_pairs: Callable[[list[_Pair]], Any] = ...,
@@ -75,6 +82,11 @@ def _register(
     checkpoint: Callable[..., Any] = ...,
     progress: Callable[..., Any] = ...,
     engine_html: Callable[[Engine], str] = ...,
+    event: Callable[..., Any] = ...,
+    decision: Callable[..., Any] = ...,
+    events: Callable[..., Any] = ...,
+    subscribe: Callable[..., Any] = ...,
+    record: Callable[..., Any] = ...,
 ) -> None:
     """Tells the binding what to build results with; what is left out stays as it was. Until then results are plain dicts and lists.
 
@@ -88,6 +100,10 @@ def _register(
     checkpoint(**fields)        path (str), sequence, files, bytes, linked (how many of the files are hard links)
     progress(**fields)          done, total, unit, phase
     engine_html(engine)         Engine._repr_html_
+    event(**fields)             name, seconds, fields (a dict), number
+    decision(**fields)          sequence, seconds, slot_id, level, start, action, explored, predicted_reward, realised_reward, done,
+                                bytes, micros, context (a dict)
+    events, subscribe, record   Engine's methods of these names, the engine before their arguments
     """
 
 # ---------------------------------------------------------------- the engine
@@ -178,6 +194,13 @@ class Engine(_Reader, MutableMapping[bytes, bytes]):
         "p999", "max": float, "count": int}}). Amplifications are the package's to derive."""
 
     def slots(self) -> Any: ...
+    def decisions(self) -> list[Decision]: ...
+    def events(self, *, follow: bool = True) -> Iterator[Event]: ...
+    def subscribe(self, callback: Callable[[Event], object], /) -> Callable[[], None]: ...
+    def record(self, interval: float = 1.0, *, keep: int = 3600) -> Recorder: ...
+    def _read_events(self, cursor: int | None, /) -> tuple[list[Event], int, int]: ...
+    def _latency_counts(self) -> dict[str, list[int]]: ...
+    _watcher: Any
     def close(self) -> None: ...
     def shutdown(self) -> None: ...
     def __enter__(self) -> Self: ...

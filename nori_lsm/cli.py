@@ -39,9 +39,12 @@ def build_parser() -> argparse.ArgumentParser:
     tour.add_argument("--keep", action="store_true", help="stop rather than replace what an earlier tour left in DIR")
     tour.set_defaults(run=run_tour)
 
-    stats = commands.add_parser("stats", help="counters, gauges and slots")
+    stats = commands.add_parser("stats", help="what a database looks like: amplification, levels, slots, counters")
     stats.add_argument("path")
     stats.add_argument("--json", action="store_true", help="as JSON, slots included")
+    stats.add_argument("--watch", action="store_true", help="again and again, beside its writer; ^C ends it")
+    stats.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="between looks (default 1)")
+    stats.add_argument("--times", type=int, metavar="N", help="with --watch: look so many times, then end")
     stats.set_defaults(run=run_stats)
 
     get = commands.add_parser("get", help="print the value of a key; exit 1 if it is not there")
@@ -75,22 +78,16 @@ def run_tour(options: argparse.Namespace) -> int:
 
 
 def run_stats(options: argparse.Namespace) -> int:
+    from nori_lsm import _show
+
+    if options.watch:
+        return _show.watch(options.path, options.interval, options.times)
     with nori_lsm.open(options.path, read_only=True) as db:
-        stats, slots = db.stats().to_dict(), db.slots().to_dict()
+        stats, slots = db.stats(), db.slots()
     if options.json:
-        print(json.dumps({**stats, **slots}, indent=2, default=format_key))
-        return 0
-    latencies = stats.pop("latency_micros")
-    for name, value in stats.items():
-        print(f"{name:<24} {value:.3f}" if isinstance(value, float) else f"{name:<24} {value}")
-    for op, times in latencies.items():
-        print(f"{'latency_micros.' + op:<24} " + " ".join(f"{name}={value:g}" for name, value in times.items()))
-    for slot in slots["slots"]:
-        stop = "" if slot["stop"] is None else format_key(slot["stop"], 24)
-        print(
-            f"level {slot['level']} slot {slot['slot_id']:<6} [{format_key(slot['start'], 24)}, {stop}) "
-            f"runs={slot['runs']} files={slot['files']} bytes={slot['bytes']} entries={slot['entries']}"
-        )
+        print(json.dumps({**stats.to_dict(), **slots.to_dict()}, indent=2, default=format_key))
+    else:
+        print(_show.everything(stats, slots))
     return 0
 
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from nori_lsm import _html
+from nori_lsm import html
 
 __all__ = ["Slot", "SlotList", "Stats"]
 
@@ -38,6 +38,7 @@ COUNTERS = frozenset(
         "block_cache_misses",
         "wal_segments_deleted",
         "stall_micros",
+        "writes_delayed",
     ]
 )
 
@@ -103,6 +104,7 @@ class Stats:
     poisoned: str | None
     latency_micros: dict[str, dict[str, float]]
     manifest_bytes_written: int
+    writes_delayed: int
     wal_write_amp: float
     blocks_per_get: float
 
@@ -128,8 +130,7 @@ class Stats:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        shown = {name: value for name, value in self.to_dict().items() if name != "latency_micros"}
-        return _html.table(["", ""], list(shown.items()))
+        return html.stats(self)
 
 
 @dataclass(frozen=True)
@@ -172,5 +173,4 @@ class SlotList(list[Slot]):
         return {"slots": [slot.to_dict() for slot in self]}
 
     def _repr_html_(self) -> str:
-        names = [spec.name for spec in fields(Slot)]
-        return _html.table(names, [[getattr(slot, name) for name in names] for slot in self])
+        return html.slots(self)

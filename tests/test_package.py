@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import nori_lsm
-from nori_lsm import Checkpoint, Finding, Progress, Slot, SlotList, Stats, VerifyReport, _html, _terminal, cli, tour
+from nori_lsm import Checkpoint, Finding, Progress, Slot, SlotList, Stats, VerifyReport, _terminal, cli, tour
 from nori_lsm._tour_writer import entries_of_write
 from nori_lsm.stats import COUNTERS
 
@@ -162,21 +162,6 @@ def test_results_are_frozen_and_become_dicts() -> None:
             setattr(result, dataclasses.fields(result)[0].name, 0)
     assert report.to_dict()["findings"][0]["offset"] == 3
     assert SlotList([make_slot(slot_id=7)]).to_dict()["slots"][0]["slot_id"] == 7
-
-
-def test_html_escapes_keys_and_has_no_script() -> None:
-    shown = SlotList([make_slot(start=b"<script>alert(1)</script>")])._repr_html_()
-    assert "<script" not in shown
-    assert "&lt;script&gt;" in shown
-    assert "write_amp" in Stats.from_counters(raw_counters())._repr_html_()
-
-
-def test_an_engine_shows_itself_open_and_closed(path: Path) -> None:
-    db = nori_lsm.open(path)
-    assert "bytes_on_disk" in db._repr_html_()
-    db.close()
-    assert "closed" in _html.engine(db)
-    assert path.name in db._repr_html_()
 
 
 # ---------------------------------------------------------------- the core's results

@@ -1,5 +1,7 @@
 #include "base/histogram.h"
 
+#include <string.h>
+
 /* Below 16 a bucket for each value; above, 16 buckets for each power of two. */
 #define STEP_BITS 4
 #define STEPS (1u << STEP_BITS)
@@ -50,4 +52,23 @@ void nr_histogram_summary(const struct nr_histogram *histogram, struct nori_late
         *results[i] = NR_MIN(middle_of(bucket), max_ns) / 1000;
     }
     latency_out->max = max_ns / 1000;
+}
+
+const double *nori_latency_bounds(void)
+{
+    static const double bounds_us[NORI_LATENCY_BUCKETS] = {0.25, 0.5,  1,    2,     4,     8,     16,  32,
+                                                           64,   128,  256,  512,   1e3,   2e3,   4e3, 8e3,
+                                                           16e3, 32e3, 64e3, 128e3, 256e3, 512e3, 1e6, 10e6};
+    return bounds_us;
+}
+
+void nr_histogram_counts(const struct nr_histogram *histogram, uint64_t counts_out[NORI_LATENCY_BUCKETS + 1])
+{
+    const double *bounds_us = nori_latency_bounds();
+    unsigned bound = 0;
+    memset(counts_out, 0, (NORI_LATENCY_BUCKETS + 1) * sizeof *counts_out);
+    for (unsigned i = 0; i < NR_HISTOGRAM_BUCKETS; i++) {
+        while (bound < NORI_LATENCY_BUCKETS && middle_of(i) > bounds_us[bound] * 1000) bound++;
+        counts_out[bound] += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
+    }
 }

@@ -19,5 +19,7 @@ struct nr_histogram {
 void nr_histogram_record(struct nr_histogram *histogram, uint64_t nanoseconds); /* Does not touch 'count'. */
 /* Microseconds. All zero without samples. */
 void nr_histogram_summary(const struct nr_histogram *histogram, struct nori_latency *latency_out);
+/* By nori_latency_bounds, the rest last. */
+void nr_histogram_counts(const struct nr_histogram *histogram, uint64_t counts_out[NORI_LATENCY_BUCKETS + 1]);
 
 #endif

@@ -60,7 +60,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot)
     bool is_dense = garbage.tombstones > 0 && density > planner->options->tombstones.density_threshold;
     if (!is_dense && !garbage.has_expired_table) return;
     if (garbage.largest_sequence > planner->view->oldest_moment_sequence) return;
-    double urgency = NR_MIN(garbage.has_expired_table ? 1 : density, 1);
+    double urgency = 0.9 * NR_MIN(garbage.has_expired_table ? 1 : density, 1);
     if (!has_older_below(planner, slot)) {
         (void)nr_planner_offer_tier(planner, NR_ACTION_CLEAN, slot, 0, urgency);
     } else if (is_dense && (garbage.ranges > 0 || slot->bytes >= planner->share_bytes[slot->level] / 2)) {

@@ -13,6 +13,13 @@ static size_t admit_depth(const struct nori_options *options)
     return NR_MIN((size_t)NR_L0_ADMIT_DEPTH, (size_t)options->l0.max_files);
 }
 
+/* From where on writers are slowed down, admission comes before all that is for the good of reads. */
+static size_t urgent_depth(const struct nori_options *options)
+{
+    return NR_MAX(admit_depth(options),
+                  NR_MIN((size_t)options->l0.soft_throttle_threshold, (size_t)options->l0.max_files - 1));
+}
+
 static bool has_overlap(const struct nr_run *run, const struct nr_slot *slot)
 {
     return nr_run_overlaps(run, slot->start, slot->end);
@@ -118,12 +125,12 @@ static void consider_admission(struct nr_planner *planner)
         double urgency = 0;
         for (size_t i = 0; i < level0->run_count; i++) count += has_overlap(level0->runs[i], slot);
         if (count == 0) continue;
-        size_t depth = admit_depth(planner->view->options);
-        if (count >= depth) urgency = (double)(count * count) / (double)(depth * depth);
+        size_t depth = admit_depth(planner->view->options), urgent = urgent_depth(planner->view->options);
+        if (count >= depth) urgency = (double)(count * count) / (double)(urgent * urgent);
         if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot))
             urgency = NR_MAX(urgency, (double)level0->run_count / MANY_RUNS);
         if (is_asked_for(planner, slot)) urgency = NR_PLAN_MANUAL_URGENCY + (double)count;
-        if (urgency >= 1) (void)offer_admission(planner, slot, urgency);
+        if (urgency > 0) (void)offer_admission(planner, slot, urgency);
     }
 }
 
@@ -163,7 +170,7 @@ static void offer_merge(struct nr_planner *planner, struct nr_slot *level0, size
     if (count < MERGE_COUNT) return;
     struct nr_proposal proposal = {.action = NR_ACTION_MERGE_L0, .slot = level0, .first_run = first, .bytes = bytes};
     proposal.run_count = count;
-    proposal.urgency = 1.5 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
+    proposal.urgency = 0.7 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
     proposal.probes = count - 1;
     nr_planner_offer(planner, &proposal);
 }

@@ -51,7 +51,7 @@ static struct below look_below(const struct nr_planner *planner, const struct nr
 
 static void offer_handover(struct nr_planner *planner, struct nr_proposal *proposal, uint64_t bytes, uint64_t rewritten)
 {
-    if (proposal->is_move && proposal->urgency >= 1) proposal->urgency = NR_MAX(proposal->urgency, MOVE_URGENCY);
+    if (proposal->is_move) proposal->urgency = NR_MAX(proposal->urgency, MOVE_URGENCY);
     proposal->bytes = proposal->is_move ? 0 : bytes + rewritten;
     proposal->gain = proposal->is_move ? 1e6 : (double)bytes / (double)(bytes + rewritten + 1);
     nr_planner_offer(planner, proposal);
@@ -67,6 +67,25 @@ static void offer_whole(struct nr_planner *planner, struct nr_slot *slot, const 
     offer_handover(planner, &proposal, slot->bytes, below->leveled_bytes);
 }
 
+/* A full slot's oldest run goes on down where there is room; else runs are merged. */
+static bool offer_room(struct nr_planner *planner, struct nr_slot *target, double urgency)
+{
+    uint32_t k_max = nr_planner_slot_k(planner->options, target);
+    bool is_above_target = planner->version->levels[target->level]->bytes > planner->target_bytes[target->level];
+    if (target->level < planner->last_level && is_above_target) {
+        struct below below = look_below(planner, target, target->run_count - 1);
+        if (below.busy_count == 0 && below.full_count == 0 && below.leveled_count == 0) {
+            struct nr_proposal move = {
+                .action = NR_ACTION_PROMOTE, .slot = target, .urgency = urgency, .is_move = true};
+            move.first_run = target->run_count - 1;
+            move.run_count = 1;
+            offer_handover(planner, &move, target->runs[move.first_run]->bytes, 0);
+            return true;
+        }
+    }
+    return nr_planner_offer_tier(planner, NR_ACTION_TIER, target, k_max - 1, urgency);
+}
+
 /* What lies over one slot below. */
 static bool offer_part(struct nr_planner *planner, struct nr_slot *slot, struct nr_slot *target, double urgency)
 {
@@ -74,8 +93,7 @@ static bool offer_part(struct nr_planner *planner, struct nr_slot *slot, struct 
     uint64_t bytes = 0;
     if (nr_planner_is_busy(planner->view, target->level, target->slot_id)) return false;
     if (is_full(planner, target)) {
-        uint32_t k_max = nr_planner_slot_k(planner->options, target);
-        return nr_planner_offer_tier(planner, NR_ACTION_TIER, target, k_max - 1, urgency);
+        return offer_room(planner, target, urgency);
     }
     /* Where all is rewritten all runs go; else the oldest that lies over the slot is moved. */
     bool is_merged = is_leveled(planner, target);

@@ -3,6 +3,8 @@
 #define SPLIT_MAX_PARTS 64
 /* New guards cost nothing and make all that follows smaller. */
 #define SPLIT_URGENCY 10.0
+/* For its reads' sake, as the scheduler sees fit. */
+#define LEVEL_URGENCY 0.5
 /* A level far over its target still gives way to level 0 when that is deep. */
 #define OVER_TARGET_MAX_URGENCY 4.0
 
@@ -87,12 +89,12 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
     if (slot->bytes / 2 > planner->split_bytes[slot->level])
         (void)nr_planner_offer_split(planner, slot, slot->bytes, base + SPLIT_URGENCY);
     if (slot->run_count > k_max && k_max == 1)
-        (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + 1);
+        (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + LEVEL_URGENCY);
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
     if (over_target > 1)
         (void)nr_planner_offer_promote(planner, slot, false,
-                                       NR_MIN(1 + (over_target - 1) / 2, OVER_TARGET_MAX_URGENCY));
+                                       NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
 }
 
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)

@@ -117,13 +117,15 @@ nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, stru
 void nr_engine_poison(struct nori_engine *engine, const struct nori_error *cause)
 {
     nr_mutex_lock(&engine->lock);
-    if (!atomic_load(&engine->is_poisoned)) {
+    bool is_first = !atomic_load(&engine->is_poisoned);
+    if (is_first) {
         engine->poison = *cause;
         atomic_store(&engine->is_poisoned, true);
     }
     nr_cond_broadcast(&engine->done_cond);
     nr_cond_broadcast(&engine->work_cond);
     nr_mutex_unlock(&engine->lock);
+    if (is_first) nr_event_failure(engine, "writing stopped", cause);
 }
 
 nori_status nr_fail_poisoned(struct nori_engine *engine, struct nori_error *err)

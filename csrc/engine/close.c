@@ -116,7 +116,7 @@ static void release_memory(struct nori_engine *engine)
     engine->blocks = NULL;
     nr_buffer_clear(&engine->scratch);
     nr_buffer_clear(&engine->options_text);
-    nr_buffer_clear(&engine->learned);
+    nr_rewards_drop(engine);
 }
 
 /* Whether the caller is the one to give back the memory: the engine has ended, and no call is outside. */
@@ -235,6 +235,8 @@ void nori_destroy(struct nori_engine *engine)
     nr_cond_destroy(&engine->maintenance_cond);
     nr_cond_destroy(&engine->preparation_cond);
     nr_learn_close(engine);
+    nr_events_clear(&engine->events);
+    nr_decisions_clear(&engine->decisions);
     nr_free(engine->path);
     nr_free(engine);
 }

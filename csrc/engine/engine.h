@@ -17,6 +17,9 @@
 #include "compact/heat.h"
 #include "compact/merge.h"
 #include "compact/planner.h"
+#include "compact/scheduler.h"
+#include "engine/decisions.h"
+#include "engine/events.h"
 #include "io/env.h"
 #include "memtable/memtable.h"
 #include "version/manifest.h"
@@ -64,10 +67,26 @@ struct nr_stripe {
 /* A compaction under way. */
 struct nr_job {
     struct nr_plan plan;
-    struct nr_version *version; /* Refs: what the plan borrows from. */
+    struct nr_plan *more; /* Owned. A move: others that are made by the same edit. */
+    size_t more_count;
+    struct nr_version *version; /* Refs: what the plans borrow from. */
     struct nr_busy_slot *busy;  /* Owned. */
     size_t busy_count;
-    struct nr_job *next NR_GUARDED; /* By lock. */
+    struct nr_choice_record record; /* For the scheduler, once the reward is known. */
+    bool is_rewarded;               /* It promised one. */
+    uint64_t decision_id;
+    uint64_t begun_us, bytes_in, bytes_out; /* What it came to. */
+    struct nr_job *next NR_GUARDED;         /* By lock. */
+};
+
+/* A choice whose reward is yet to be measured. */
+#define NR_MAX_REWARDS 64
+struct nr_reward {
+    struct nr_activity *activity; /* Refs: of the slot. NULL: none. */
+    struct nr_choice_record record;
+    uint64_t decision_id;
+    uint64_t due_us; /* Monotonic. */
+    double probes_before, bytes;
 };
 
 /* A compact() call that waits. */
@@ -128,7 +147,8 @@ struct nori_engine {
     _Atomic uint64_t debt;          /* What writers owe and have not slept: microseconds times bytes per MiB. */
     _Atomic uint64_t job_bytes;     /* Buffers of flushes and merges. */
     _Atomic uint64_t scan_bytes;    /* Blocks and buffers that open scans hold. */
-    enum nori_zone zone NR_GUARDED; /* By lock, like the next two: as measured last. */
+    enum nori_zone zone NR_GUARDED; /* By lock, like the next three: as measured last. */
+    double pressure_score NR_GUARDED;
     bool wants_rotation NR_GUARDED; /* Who stalls is to make the memtable written to one that is flushed. */
     uint64_t idle_round NR_GUARDED; /* The last round of work in which compaction found nothing to do. */
 
@@ -163,9 +183,12 @@ struct nori_engine {
     uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
-    uint64_t heat_folded_us NR_GUARDED;  /* The last round, or open. The state of slots' activities: by lock, too. */
-    uint64_t heat_saved_us;              /* Of the maintenance round and close only. */
-    struct nr_buffer learned NR_GUARDED; /* The scheduler's, opaque: as it is kept in HEAT. */
+    uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
+    uint64_t heat_saved_us;             /* Of the maintenance round and close only. */
+    uint64_t shaped_us;                 /* Of the maintenance round only: when K was looked at. */
+    struct nr_scheduler scheduler NR_GUARDED;
+    struct nr_reward rewards[NR_MAX_REWARDS] NR_GUARDED;
+    size_t reward_next NR_GUARDED;
     struct nr_sketch *writes NR_GUARDED, *reads NR_GUARDED; /* What guards are learned from. NULL: read-only. */
     struct nr_counters counters NR_GUARDED;                 /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
@@ -190,9 +213,11 @@ struct nori_engine {
 
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
-    _Atomic uint64_t compaction_bytes_read, stall_micros, manifest_bytes_before;
+    _Atomic uint64_t compaction_bytes_read, compaction_micros, stall_micros, manifest_bytes_before;
     _Atomic uint64_t writes_delayed, delay_micros, stalls, zone_changes;
     struct nr_histogram latency[NORI_LATENCY_COUNT];
+    struct nr_events events;
+    struct nr_decisions decisions;
 };
 
 /* ---------------------------------------------------------------- calls (call.c) */
@@ -457,6 +482,16 @@ void nr_log_collect(struct nori_engine *engine);
 NORI_WARN_UNUSED nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
 /* Waits until all up to 'sequence' is in tables. */
 NORI_WARN_UNUSED nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct nori_error *err);
+/* Chooses what to compact next, and locks it. '*job_out' NULL: there is nothing, or not now. Ended by nr_job_end. */
+NORI_WARN_UNUSED nori_status nr_job_begin(struct nori_engine *engine, struct nr_job **job_out, struct nori_error *err);
+void nr_job_end(struct nori_engine *engine, struct nr_job *job, nori_status status, const struct nori_error *error);
+/* Whether a running job has locked the slot. Under engine.lock. */
+bool nr_job_is_busy(const struct nori_engine *engine, uint32_t level, uint64_t slot_id);
+/* Tells the scheduler what choices of an interval ago have brought. Under engine.lock. */
+void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
+void nr_rewards_drop(struct nori_engine *engine);
+/* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
+void nr_shape_update_due(struct nori_engine *engine);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
 /* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */

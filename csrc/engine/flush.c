@@ -21,7 +21,7 @@ static size_t choose_layers(const struct nori_engine *engine, const struct nr_vi
 }
 
 static nori_status install_flush(struct nori_engine *engine, const struct nr_view *view, size_t count,
-                                 struct nr_run *run, struct nori_error *err)
+                                 struct nr_run *run, uint64_t bytes, uint64_t begun_us, struct nori_error *err)
 {
     size_t first = view->layer_count - count;
     struct nr_counters counters = {
@@ -38,6 +38,10 @@ static nori_status install_flush(struct nori_engine *engine, const struct nr_vie
     nr_edit_set_counters(edit, &counters);
     nr_turn_take(engine);
     rc = nr_install(engine, edit, count, err);
+    /* In the turn, so that who waited for the flush finds its event. */
+    if (rc == NORI_OK)
+        NR_EVENT_EMIT(engine, NORI_EVENT_FLUSH, NULL, nr_slice(NULL, 0), (double)bytes, run ? (double)run->entries : 0,
+                      (double)count, (double)(nr_env_monotonic_us(engine->env) - begun_us));
     nr_turn_give(engine);
 out:
     nr_edit_destroy(edit);
@@ -51,7 +55,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     struct nr_moment *moments = NULL;
     struct nr_run *run = NULL;
     size_t moment_count = 0, first = view->layer_count - count;
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, begun_us = nr_env_monotonic_us(engine->env);
     struct nr_merge_context context = engine->merging;
     struct nr_arrivals arrivals;
     nori_status rc = NORI_OK;
@@ -64,7 +68,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run, &bytes,
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
-    NR_CHECK(install_flush(engine, view, count, run, err));
+    NR_CHECK(install_flush(engine, view, count, run, bytes, begun_us, err));
     nr_arrivals_count(&arrivals, run ? run->bytes : 0);
     nr_learn_flush(engine, run);
 out:
@@ -85,6 +89,7 @@ static bool begin_flush(struct nori_engine *engine)
 
 static void end_flush(struct nori_engine *engine, nori_status status, const struct nori_error *error)
 {
+    if (status != NORI_OK) nr_event_failure(engine, "flush", error);
     nr_mutex_lock(&engine->lock);
     engine->is_flushing = false;
     engine->flush_attempts++;

@@ -29,7 +29,9 @@ void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *ve
 {
     uint64_t now_us = nr_env_monotonic_us(engine->env);
     double due_us = engine->options.heat_decay_interval_secs * 1e6 / FOLDS_PER_INTERVAL;
-    if ((double)(now_us - engine->heat_folded_us) >= due_us) fold_all(engine, version, now_us);
+    if ((double)(now_us - engine->heat_folded_us) < due_us) return;
+    fold_all(engine, version, now_us);
+    nr_rewards_measure_locked(engine, now_us);
 }
 
 void nr_heat_fold_due(struct nori_engine *engine)
@@ -161,7 +163,7 @@ static nori_status save(struct nori_engine *engine, const struct nr_version *ver
     nr_mutex_lock(&engine->lock);
     fold_all(engine, version, nr_env_monotonic_us(engine->env));
     count = list_entries(version, entries);
-    rc = nr_buffer_append(&learned, nr_buffer_slice(&engine->learned), err);
+    if (engine->scheduler.spread.weight > 0) rc = nr_scheduler_encode(&engine->scheduler, &learned, err);
     nr_mutex_unlock(&engine->lock);
     if (rc == NORI_OK && (count > 0 || learned.size > 0))
         rc = nr_heat_file_write(engine->dir, engine->database_id, entries, count, nr_buffer_slice(&learned), err);
@@ -209,7 +211,7 @@ void nr_heat_load(struct nori_engine *engine)
     engine->heat_folded_us = engine->heat_saved_us = nr_env_monotonic_us(engine->env);
     nori_status rc = nr_heat_file_read(engine->dir, engine->database_id, &file, NULL);
     for (size_t i = 0; i < file.count && rc == NORI_OK; i++) restore(version, &file.entries[i]);
-    if (rc == NORI_OK) rc = nr_buffer_assign(&engine->learned, file.blob, NULL);
-    if (rc != NORI_OK) engine->learned.size = 0; /* None, or a damaged one: all is learned anew. */
+    /* None, or a damaged one: all is learned anew. */
+    if (rc == NORI_OK) (void)nr_scheduler_decode(&engine->scheduler, file.blob);
     nr_heat_file_clear(&file);
 }

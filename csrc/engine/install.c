@@ -210,7 +210,16 @@ void nr_log_collect(struct nori_engine *engine)
     bool is_held = atomic_load(&engine->log_holds) > 0;
     nr_turn_give(engine);
     if (is_held) return;
+    struct nr_wal_stats before, after;
+    uint64_t begun_us = nr_env_monotonic_us(engine->env);
+    nr_wal_stats(engine->wal, &before);
     if (nr_wal_collect(engine->wal, log_number, NULL) != NORI_OK) {
         /* A segment that could not be unlinked is tried again at the next round. */
     }
+    nr_wal_stats(engine->wal, &after);
+    nr_event_note_log(engine);
+    if (after.segments_deleted > before.segments_deleted)
+        NR_EVENT_EMIT(engine, NORI_EVENT_WAL_SEGMENT, "deleted", nr_slice(NULL, 0), (double)after.segments,
+                      (double)(after.segments_deleted - before.segments_deleted),
+                      (double)(nr_env_monotonic_us(engine->env) - begun_us));
 }

@@ -55,10 +55,8 @@ static struct nori_engine *engine_create(const char *path, const struct nori_ope
     if (!engine) return NULL;
     memset(engine, 0, sizeof *engine);
     engine->path = nr_strdup(path);
-    if (!engine->path) {
-        nr_free(engine);
-        return NULL;
-    }
+    if (!engine->path || !nr_events_init(&engine->events)) goto no_path;
+    if (!nr_decisions_init(&engine->decisions)) goto no_decisions;
     engine->env = params->env ? params->env : nori_env_default();
     engine->is_read_only = params->read_only;
     engine->fork_generation = nr_fork_generation();
@@ -67,6 +65,12 @@ static struct nori_engine *engine_create(const char *path, const struct nori_ope
     init_locks(engine);
     nr_random_init(&engine->random, nr_checksum(nr_env_monotonic_us(engine->env), nr_slice_text(path)));
     return engine;
+no_decisions:
+    nr_events_clear(&engine->events);
+no_path:
+    nr_free(engine->path);
+    nr_free(engine);
+    return NULL;
 }
 
 /* The lock, tried until 'wait_secs' have passed. */
@@ -145,6 +149,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(nr_database_create(engine, params, err));
     else
         NR_CHECK(nr_database_recover(engine, params, err));
+    nr_scheduler_init(&engine->scheduler, &engine->options);
     nr_heat_load(engine);
     if (!params->read_only) {
         nr_workers_kick(engine);

@@ -111,6 +111,7 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->compaction_bytes_written = atomic_load(&engine->compaction_bytes_written);
     stats_out->compaction_bytes_read = atomic_load(&engine->compaction_bytes_read);
     stats_out->stall_micros = atomic_load(&engine->stall_micros);
+    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
     stats_out->sequence = atomic_load(&engine->published_sequence);
     nr_pressure_measure(engine, &pressure);
     stats_out->pressure = pressure.score;
@@ -123,6 +124,18 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);
     if (stats_out->poisoned) memcpy(stats_out->poisoned_text, engine->poison.text, sizeof stats_out->poisoned_text);
+    nr_call_leave(engine);
+    return NORI_OK;
+}
+
+nori_status nori_latency_counts(struct nori_engine *engine, int op, uint64_t counts_out[NORI_LATENCY_BUCKETS + 1],
+                                struct nori_error *err)
+{
+    unsigned stripe;
+    if (op < 0 || op >= NORI_LATENCY_COUNT) return NR_FAIL(err, NORI_INVALID, "no such operation: %d", op);
+    nori_status rc = nr_call_enter(engine, &stripe, err);
+    if (rc != NORI_OK) return rc;
+    nr_histogram_counts(&engine->latency[op], counts_out);
     nr_call_leave(engine);
     return NORI_OK;
 }
@@ -186,14 +199,14 @@ static void describe(struct nori_engine *engine, const struct nr_slot *slot, uin
     out->start = copy_key(keys, slot->start);
     if (!slot->end.infinite) out->stop = copy_key(keys, slot->end.key);
     out->runs = slot->run_count;
-    out->k_max = slot->k_max;
+    out->k_max = nr_planner_slot_k(options, slot);
     out->files = count_files(slot);
     out->bytes = slot->bytes;
     out->entries = slot->entries;
     out->tombstone_density = slot->entries ? (double)deletes / (double)slot->entries : 0;
-    out->mode = slot->k_max <= 1                             ? NORI_MODE_LEVELED
-                : slot->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED
-                                                             : NORI_MODE_HYBRID;
+    out->mode = out->k_max <= 1                             ? NORI_MODE_LEVELED
+                : out->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED
+                                                            : NORI_MODE_HYBRID;
 }
 
 nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,

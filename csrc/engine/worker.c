@@ -63,6 +63,9 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
     if (oldest_us != 0 && age_secs > 0)
         sleep_us = sooner_us(sleep_us, until_us(now_us, oldest_us + (uint64_t)(age_secs * 1e6)));
     if (atomic_load(&engine->epoch.retired_count) > 0) sleep_us = sooner_us(sleep_us, IDLE_US);
+    /* Reads alone change shapes, too, and announce themselves to nobody. */
+    if (engine->options.strategy == NORI_STRATEGY_ATLL)
+        sleep_us = sooner_us(sleep_us, (uint64_t)(engine->options.heat_decay_interval_secs * 1e6 / 4) + 1000);
     return sleep_us;
 }
 
@@ -81,9 +84,12 @@ static void maintain(struct nori_engine *engine)
     if (is_due_us(now_us, engine->last_collect_us, engine->options.wal.gc_interval_secs)) {
         engine->last_collect_us = now_us;
         nr_log_collect(engine);
+        nr_event_note_cache(engine);
     }
+    nr_event_note_log(engine);
     nr_obsolete_unlink(engine);
     nr_heat_maintain(engine, now_us);
+    nr_shape_update_due(engine);
 }
 
 static bool is_stopping(struct nori_engine *engine)

@@ -481,6 +481,84 @@ struct nori_slot {
 NORI_WARN_UNUSED nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,
                                         struct nori_error *error);
 
+/* What the engine does, as it does it: kinds of events, and what each says. */
+enum nori_event_kind {
+    NORI_EVENT_FLUSH,
+    NORI_EVENT_COMPACTION,
+    NORI_EVENT_ADMISSION, /* Level 0 into level 1. */
+    NORI_EVENT_GUARD_MOVE,
+    NORI_EVENT_BANDIT_SELECTION,
+    NORI_EVENT_BANDIT_REWARD,
+    NORI_EVENT_SLOT_HEAT,
+    NORI_EVENT_PRESSURE_ZONE,
+    NORI_EVENT_WAL_SEGMENT,
+    NORI_EVENT_CACHE,
+    NORI_EVENT_STALL,
+    NORI_EVENT_BACKGROUND_ERROR,
+    NORI_EVENT_KINDS
+};
+enum nori_value_type { NORI_VALUE_COUNT, NORI_VALUE_REAL, NORI_VALUE_FLAG };
+
+#define NORI_EVENT_VALUES 8
+#define NORI_EVENT_TEXT_BYTES 120
+
+struct nori_event {
+    uint64_t number; /* 1, 2, ...: a gap says that some were dropped. */
+    uint64_t monotonic_us;
+    double values[NORI_EVENT_VALUES];
+    int kind; /* enum nori_event_kind */
+    uint32_t key_bytes;
+    uint8_t key[32]; /* Where the range concerned begins, cut to fit. */
+    char text[NORI_EVENT_TEXT_BYTES];
+};
+
+/* The names of a kind's fields. */
+struct nori_event_shape {
+    const char *name;
+    const char *text_name; /* NULL: no text. */
+    bool has_key;
+    struct {
+        const char *name; /* NULL past the last. */
+        int type;         /* enum nori_value_type */
+    } values[NORI_EVENT_VALUES];
+};
+const struct nori_event_shape *nori_event_shape(int kind); /* NULL: no such kind. */
+
+/* Up to 'max' events with numbers above '*cursor', which moves on; '*dropped_out' of them were overwritten unread. A
+ * cursor of UINT64_MAX begins behind the newest. Never waits; works after close, until nori_destroy. */
+NORI_WARN_UNUSED nori_status nori_events_read(struct nori_engine *engine, uint64_t *cursor,
+                                              struct nori_event *events_out, size_t max, size_t *count_out,
+                                              uint64_t *dropped_out, struct nori_error *error);
+
+/* Choices of what to compact. */
+#define NORI_DECISION_FEATURES 8
+struct nori_decision {
+    uint64_t id;           /* 1, 2, ... */
+    uint64_t monotonic_us; /* When it was taken. */
+    uint64_t slot_id;
+    uint32_t level;
+    uint32_t start_bytes;
+    uint8_t start[32]; /* The key where its range begins, cut to fit. */
+    char action[16];
+    bool is_explored;                         /* By chance, not because it promised most. */
+    bool is_done;                             /* 'bytes' and 'micros' are known. */
+    double predicted_reward, realised_reward; /* NaN: not known. */
+    uint64_t bytes;                           /* Written. */
+    uint64_t micros;
+    double context[NORI_DECISION_FEATURES]; /* What it was judged by; nori_decision_feature names them. */
+};
+const char *nori_decision_feature(unsigned index); /* NULL past the last. */
+/* The last ones, oldest first. '*decisions_out' is one block of memory: nori_free. */
+NORI_WARN_UNUSED nori_status nori_decisions(struct nori_engine *engine, struct nori_decision **decisions_out,
+                                            size_t *count_out, struct nori_error *error);
+
+/* How long operations took: counts by upper bounds, ascending; what was timed, see nori_latency. */
+#define NORI_LATENCY_BUCKETS 24
+const double *nori_latency_bounds(void); /* NORI_LATENCY_BUCKETS microseconds; above the last one lies the rest. */
+NORI_WARN_UNUSED nori_status nori_latency_counts(struct nori_engine *engine, int op,
+                                                 uint64_t counts_out[NORI_LATENCY_BUCKETS + 1],
+                                                 struct nori_error *error);
+
 const char *nori_version(void);
 
 #ifdef __cplusplus

@@ -54,6 +54,11 @@ enum py_maker {
     PY_MAKE_CHECKPOINT,
     PY_MAKE_PROGRESS,
     PY_MAKE_ENGINE_HTML,
+    PY_MAKE_EVENT,
+    PY_MAKE_DECISION,
+    PY_MAKE_EVENTS,
+    PY_MAKE_SUBSCRIPTION,
+    PY_MAKE_RECORDER,
     PY_MAKE_COUNT,
 };
 
@@ -92,8 +97,9 @@ struct py_reader {
 
 struct py_engine {
     struct py_reader reader;
-    PyObject *env;    /* A SimDisk, or NULL. */
-    PyObject *config; /* NULL until asked for. */
+    PyObject *env;     /* A SimDisk, or NULL. */
+    PyObject *config;  /* NULL until asked for. */
+    PyObject *watcher; /* Of the package: delivers events. NULL until there is somebody to deliver to. */
     struct py_engine *previous, *next;
     bool is_listed;
 };
@@ -209,6 +215,21 @@ PyObject *py_engine_verify(PyObject *self, PyObject *const *args, Py_ssize_t nar
 /* engine_report.c */
 PyObject *py_engine_stats(PyObject *self, PyObject *ignored);
 PyObject *py_engine_slots(PyObject *self, PyObject *ignored);
+
+/* engine_watch.c */
+PyObject *py_engine_decisions(PyObject *self, PyObject *ignored);
+PyObject *py_engine_events(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *py_engine_subscribe(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *py_engine_record(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *py_engine_read_events(PyObject *self, PyObject *cursor);
+PyObject *py_engine_latency_counts(PyObject *self, PyObject *ignored);
+PyObject *py_latency_bounds(PyObject *module, PyObject *ignored);
+PyObject *py_engine_get_watcher(PyObject *self, void *closure);
+int py_engine_set_watcher(PyObject *self, PyObject *watcher, void *closure);
+/* Calls a method of the engine's watcher, with the engine and whether it may wait. An exception that is set stays, and
+ * goes first. */
+int py_watcher_tell(PyObject *watcher, struct py_engine *engine, const char *method, bool may_wait);
+PyObject *py_report_unraisable(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* ---------------------------------------------------------------- snapshot.c */
 

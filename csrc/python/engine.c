@@ -111,12 +111,14 @@ static int engine_traverse(PyObject *object, visitproc visit, void *arg)
     Py_VISIT(Py_TYPE(object));
     Py_VISIT(self->config);
     Py_VISIT(self->env);
+    Py_VISIT(self->watcher);
     return 0;
 }
 
 static int engine_clear(PyObject *object)
 {
     Py_CLEAR(((struct py_engine *)object)->config);
+    Py_CLEAR(((struct py_engine *)object)->watcher);
     return 0;
 }
 
@@ -145,6 +147,7 @@ static void engine_dealloc(PyObject *object)
         Py_XDECREF(self->env);
     }
     Py_XDECREF(self->config);
+    Py_XDECREF(self->watcher);
     type->tp_free(object);
     Py_DECREF(type);
 }
@@ -181,6 +184,18 @@ static PyMethodDef engine_methods[] = {
               "Checks every checksum of every file, and every invariant."),
     PY_METHOD("stats", py_engine_stats, METH_NOARGS, "($self, /)", "Counters since open, and gauges now."),
     PY_METHOD("slots", py_engine_slots, METH_NOARGS, "($self, /)", "The slots of levels 1 and deeper."),
+    PY_METHOD("decisions", py_engine_decisions, METH_NOARGS, "($self, /)",
+              "The last choices of what to compact, and what came of them."),
+    PY_METHOD("events", py_engine_events, PY_FAST_KEYWORDS, "($self, *, follow=True)",
+              "What the engine does, from the oldest event kept on; follow: until it closes."),
+    PY_METHOD("subscribe", py_engine_subscribe, PY_FAST_KEYWORDS, "($self, callback, /)",
+              "Calls back with each event from now on, in order. Returns what ends it."),
+    PY_METHOD("record", py_engine_record, PY_FAST_KEYWORDS, "($self, interval=1.0, *, keep=3600)",
+              "A recorder: stats and slots over time, every interval seconds while its with block runs."),
+    PY_METHOD("_read_events", py_engine_read_events, METH_O, "($self, cursor, /)",
+              "Events behind the cursor (None: from now on), the next cursor, and how many were dropped."),
+    PY_METHOD("_latency_counts", py_engine_latency_counts, METH_NOARGS, "($self, /)",
+              "Times of each operation, counted by latency_bounds(), the rest last."),
     PY_METHOD("close", engine_close, METH_NOARGS, "($self, /)",
               "Stops the workers, flushes, syncs, and gives everything back. Idempotent."),
     PY_METHOD("shutdown", engine_close, METH_NOARGS, "($self, /)", "The same as close()."),
@@ -196,6 +211,7 @@ static PyGetSetDef engine_properties[] = {
     {"config", engine_get_config, NULL, "All options, as of open.", NULL},
     {"closed", engine_get_closed, NULL, "Whether close() was called.", NULL},
     {"read_only", engine_get_read_only, NULL, "Whether it was opened for reading only.", NULL},
+    {"_watcher", py_engine_get_watcher, py_engine_set_watcher, "What delivers events; the package's.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 

@@ -137,13 +137,22 @@ int py_engine_close(struct py_engine *self, bool is_interruptible)
 {
     struct py_call call;
     if (self->reader.fork_generation != atomic_load(&py_fork_generation)) return 0;
+    PyObject *watcher = Py_XNewRef(self->watcher);
+    if (watcher && !nori_is_closed(self->reader.core) &&
+        py_watcher_tell(watcher, self, "closing", is_interruptible) < 0)
+        PyErr_WriteUnraisable(watcher);
     if (is_interruptible)
         py_call_begin(&call, self->reader.state, self);
     else
         py_call_begin_uninterruptible(&call, self->reader.state, self);
     nori_status rc = nori_close(self->reader.core, &call.error);
     int ended = py_call_end(&call, rc);
-    if (nori_is_closed(self->reader.core)) py_engine_unlist(self);
+    if (nori_is_closed(self->reader.core)) {
+        py_engine_unlist(self);
+        /* What happened to the last is delivered; callbacks run with nothing of the core held. */
+        if (watcher && py_watcher_tell(watcher, self, "finish", is_interruptible) < 0) ended = -1;
+    }
+    Py_XDECREF(watcher);
     return ended;
 }
 

@@ -39,6 +39,11 @@ static PyObject *module_register(PyObject *module, PyObject *args, PyObject *kwa
         [PY_MAKE_CHECKPOINT] = "checkpoint",
         [PY_MAKE_PROGRESS] = "progress",
         [PY_MAKE_ENGINE_HTML] = "engine_html",
+        [PY_MAKE_EVENT] = "event",
+        [PY_MAKE_DECISION] = "decision",
+        [PY_MAKE_EVENTS] = "events",
+        [PY_MAKE_SUBSCRIPTION] = "subscribe",
+        [PY_MAKE_RECORDER] = "record",
     };
     struct py_state *state = state_of(module);
     PyObject *name, *callable;
@@ -197,6 +202,10 @@ static PyMethodDef module_methods[] = {
               "All options in normal form: the defaults with pairs set over them."),
     PY_METHOD("default_options", py_options_default, METH_NOARGS, "($module, /)",
               "All options as they are by default."),
+    PY_METHOD("latency_bounds", py_latency_bounds, METH_NOARGS, "($module, /)",
+              "Upper bounds, in microseconds, by which Engine._latency_counts() counts."),
+    PY_METHOD("_report_unraisable", py_report_unraisable, PY_FAST, "($module, exception, source, /)",
+              "Hands an exception that nobody can catch to sys.unraisablehook."),
     PY_METHOD("_register", module_register, METH_VARARGS | METH_KEYWORDS, "($module, /, **makers)",
               "Tells what to build results with."),
     PY_METHOD("_close_open_engines", close_open_engines, METH_NOARGS, "($module, /)", "For the interpreter's exit."),

@@ -1,0 +1,50 @@
+#include "compact/shape.h"
+
+#include <math.h>
+
+#define HEAT_MARGIN 0.05
+
+/* Nanoseconds per second that a slot of 'k' runs takes. */
+static double cost_of(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout, uint32_t k)
+{
+    double extra_runs = ((double)k - 1) / 2;
+    double rewritten = 1 + (double)fanout / 2 / (double)k;
+    return extra_runs * (slot->read_rate * costs->probe_ns + slot->scan_rate * costs->scan_ns) +
+           slot->write_rate * rewritten * costs->byte_ns;
+}
+
+/* Whether becoming 'k' runs pays within the interval. */
+static bool is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
+                             double interval_secs)
+{
+    double fewer = ((double)slot->k - (double)k) / 2;
+    double saved = fewer * (slot->read_rate * costs->probe_ns + slot->scan_rate * costs->scan_ns) * interval_secs;
+    return slot->run_count <= k || saved > (double)slot->bytes * costs->byte_ns;
+}
+
+uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout,
+                          uint32_t k_global, double interval_secs)
+{
+    uint32_t best = k_global, now = slot->k == 0 ? k_global : NR_MIN(slot->k, k_global);
+    struct nr_shape_slot as_it_is = *slot;
+    as_it_is.k = now;
+    if (slot->read_rate <= 0 && slot->scan_rate <= 0) return k_global;
+    for (uint32_t k = k_global; k-- > 1;)
+        if (cost_of(slot, costs, fanout, k) < cost_of(slot, costs, fanout, best)) best = k;
+    if (best >= now) return best;
+    return is_worth_merging(&as_it_is, costs, best, interval_secs) ? best : now;
+}
+
+static uint32_t k_of_heat(double heat, uint32_t k_global)
+{
+    double part = NR_MIN(NR_MAX((0.8 - heat) / 0.6, 0), 1);
+    return 1 + (uint32_t)lround(part * (double)(k_global - 1));
+}
+
+uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global)
+{
+    uint32_t most = k_of_heat(slot->heat - HEAT_MARGIN, k_global),
+             least = k_of_heat(slot->heat + HEAT_MARGIN, k_global);
+    if (slot->k >= least && slot->k <= most) return slot->k;
+    return k_of_heat(slot->heat, k_global);
+}

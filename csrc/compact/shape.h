@@ -1,0 +1,38 @@
+/* Shape: how many runs a slot may hold, from what happens in it (design 5, K per slot).
+ *
+ * Pure: numbers in, K out; costs are measured by who calls, constants in tests. Two policies.
+ *
+ * "cost": the K for which reads x cost of the runs they look at + bytes arriving x cost of rewriting is least. A slot
+ * that takes K runs has (K + 1) / 2 on average. A byte that arrives is written once, and the slot's other bytes are
+ * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that.
+ *
+ * "heat": k = 1 + round(clamp((0.8 - heat) / 0.6, 0, 1) x (k_global - 1)), kept while a margin of 0.05 explains it. */
+#ifndef NR_COMPACT_SHAPE_H
+#define NR_COMPACT_SHAPE_H
+
+#include "base/status.h"
+
+struct nr_shape_costs {
+    double probe_ns; /* Of a run more that a get looks at. */
+    double scan_ns;  /* Of a run more that a scan opens. */
+    double byte_ns;  /* Of a byte rewritten. */
+};
+
+#define NR_SHAPE_DEFAULT_COSTS ((struct nr_shape_costs){500, 5000, 10})
+
+struct nr_shape_slot {
+    uint64_t bytes;
+    uint64_t run_count;
+    uint32_t k;        /* As it is; 0: not decided. */
+    double read_rate;  /* Per second; so is scan_rate. */
+    double scan_rate;  /* */
+    double write_rate; /* Bytes arriving per second. */
+    double heat;       /* 0..1 */
+};
+
+/* The K wanted. 'interval_secs': K falls only if the reads saved in that time outweigh the bytes to be rewritten. */
+uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout,
+                          uint32_t k_global, double interval_secs);
+uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global);
+
+#endif

@@ -1,0 +1,131 @@
+/* K per slot: looked at once in a heat interval, changed by one edit that rewrites nothing. Merges that bring a slot to
+ * its new K are proposed by the planner. */
+#include "engine/engine.h"
+
+#include "base/alloc.h"
+#include "compact/shape.h"
+
+/* A probe costs about as much as this part of a get, which has several, and a search in a block. */
+#define PROBE_PART 0.25
+#define SCAN_PROBES 10.0
+
+/* Measured, but on the simulated disk, where the same seed is to be the same run. */
+static struct nr_shape_costs measure_costs(struct nori_engine *engine)
+{
+    struct nr_shape_costs costs = NR_SHAPE_DEFAULT_COSTS;
+    struct nori_latency latency;
+    if (engine->env->inline_background) return costs;
+    nr_histogram_summary(&engine->latency[NORI_LATENCY_GET], &latency);
+    uint64_t merged = atomic_load_explicit(&engine->compaction_bytes_written, memory_order_relaxed);
+    uint64_t micros = atomic_load_explicit(&engine->compaction_micros, memory_order_relaxed);
+    if (latency.p50 > 0) costs.probe_ns = NR_MIN(NR_MAX(latency.p50 * 1000 * PROBE_PART, 100), 1e6);
+    costs.scan_ns = costs.probe_ns * SCAN_PROBES;
+    if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)micros * 1000 / (double)merged, 1), 1000);
+    return costs;
+}
+
+/* What looking at a level takes. */
+struct looking {
+    struct nr_shape_costs costs;
+    struct nr_heat_rates *rates; /* Owned, like the next two; room for the slots of any level. */
+    struct nr_heat_density *scratch;
+    struct nr_heat *heats;
+};
+
+static void looking_clear(struct looking *looking)
+{
+    nr_free(looking->rates);
+    nr_free(looking->scratch);
+    nr_free(looking->heats);
+}
+
+static nori_status looking_init(struct looking *looking, struct nori_engine *engine, const struct nr_version *version,
+                                struct nori_error *err)
+{
+    size_t most = 0;
+    for (size_t level = 1; level < version->level_count; level++)
+        most = NR_MAX(most, version->levels[level]->slot_count);
+    looking->costs = measure_costs(engine);
+    looking->rates = nr_alloc(most * sizeof *looking->rates);
+    looking->scratch = nr_alloc(most * sizeof *looking->scratch);
+    looking->heats = nr_alloc(most * sizeof *looking->heats);
+    if (looking->rates && looking->scratch && looking->heats) return NORI_OK;
+    looking_clear(looking);
+    return nr_fail_memory(err, most * sizeof *looking->rates);
+}
+
+static uint32_t wanted_k(const struct nori_engine *engine, const struct looking *looking, const struct nr_slot *slot,
+                         double heat)
+{
+    const struct nori_options *options = &engine->options;
+    const struct nr_activity_state *state = &slot->activity->state;
+    uint32_t k_global = (uint32_t)options->k_global;
+    struct nr_shape_slot shape = {.bytes = slot->bytes, .run_count = slot->run_count, .k = slot->k_max, .heat = heat};
+    shape.read_rate = state->read_rate;
+    shape.scan_rate = state->scan_rate;
+    shape.write_rate = state->write_rate;
+    if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, k_global);
+    return nr_shape_by_cost(&shape, &looking->costs, (uint32_t)options->fanout, k_global,
+                            options->heat_decay_interval_secs);
+}
+
+/* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */
+static nori_status edit_level(struct nori_engine *engine, const struct nr_level *level, uint32_t number,
+                              uint64_t now_us, struct looking *looking, struct nr_edit *edit, size_t *changed,
+                              struct nori_error *err)
+{
+    uint64_t interval_us = (uint64_t)(engine->options.heat_decay_interval_secs * 1e6);
+    nr_heat_level_locked(level, looking->rates, looking->scratch, looking->heats);
+    for (size_t i = 0; i < level->slot_count; i++) {
+        struct nr_slot *slot = nr_level_slot(level, i);
+        struct nr_activity_state *state = &slot->activity->state;
+        uint32_t k = wanted_k(engine, looking, slot, looking->heats[i].heat);
+        if (k == nr_planner_slot_k(&engine->options, slot) || nr_job_is_busy(engine, number, slot->slot_id)) continue;
+        if (state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
+        state->k_changed_at_us = now_us;
+        nori_status rc = nr_edit_set_slot(edit, number, slot->start, k, slot->runs, slot->run_count, err);
+        if (rc != NORI_OK) return rc;
+        nr_event_note_shape(engine, slot, k, &looking->heats[i]);
+        ++*changed;
+    }
+    return NORI_OK;
+}
+
+/* In the turn, so that the version rests. */
+static nori_status update(struct nori_engine *engine, const struct nr_version *version, uint64_t now_us,
+                          struct nori_error *err)
+{
+    struct looking looking;
+    struct nr_edit *edit = NULL;
+    size_t changed = 0;
+    nori_status rc = looking_init(&looking, engine, version, err);
+    if (rc != NORI_OK) return rc;
+    NR_CHECK(nr_edit_create(&edit, err));
+    nr_mutex_lock(&engine->lock);
+    nr_heat_fold_locked(engine, version);
+    for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
+        rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
+    nr_mutex_unlock(&engine->lock);
+    if (rc == NORI_OK && changed > 0) rc = nr_install(engine, edit, 0, err);
+out:
+    nr_edit_destroy(edit);
+    looking_clear(&looking);
+    return rc;
+}
+
+void nr_shape_update_due(struct nori_engine *engine)
+{
+    uint64_t now_us = nr_env_monotonic_us(engine->env);
+    double interval_us = engine->options.heat_decay_interval_secs * 1e6;
+    if (engine->options.strategy != NORI_STRATEGY_ATLL || atomic_load(&engine->is_poisoned)) return;
+    if ((double)(now_us - engine->shaped_us) < interval_us / 4) return;
+    engine->shaped_us = now_us;
+    nr_turn_take(engine);
+    struct nr_view *view = nr_view_acquire(engine);
+    if (update(engine, view->version, now_us, NULL) != NORI_OK) {
+        /* The next round tries again, or the engine is poisoned. */
+    }
+    nr_view_release(view);
+    nr_turn_give(engine);
+    nr_workers_kick(engine);
+}
