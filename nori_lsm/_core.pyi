@@ -188,9 +188,10 @@ class Engine(_Reader, MutableMapping[bytes, bytes]):
         compaction_bytes_written, manifest_bytes_written, compaction_bytes_read, bytes_on_disk, live_bytes, snapshot_pinned_bytes,
         view_pinned_bytes, gets, puts, deletes, scans, runs_probed, blocks_read, filter_negatives, filter_false_positives,
         block_cache_hits, block_cache_misses, l0_files, memtable_bytes, immutable_memtables, wal_segments,
-        wal_segments_deleted, stall_micros, writes_delayed, sequence, synced_sequence (int); pressure (float); zone ("green" | "yellow" |
-        "orange" | "red"); poisoned (str | None); latency_micros ({"get" | "put" | "delete" | "scan" | "sync": {"p50", "p95",
-        "p99", "p999", "max": float, "count": int}}). Amplifications are the package's to derive."""
+        wal_segments_deleted, stall_micros (that writers waited in all), delay_micros (of those, delayed), stalls,
+        writes_delayed, zone_changes, sequence, synced_sequence (int); pressure (float); zone ("green" | "yellow" | "orange" |
+        "red"); poisoned (str | None); latency_micros ({"get" | "put" | "delete" | "scan" | "sync": {"p50", "p95", "p99",
+        "p999", "max": float, "count": int}}). Amplifications are the package's to derive."""
 
     def slots(self) -> Any: ...
     def decisions(self) -> list[Decision]: ...

@@ -72,7 +72,8 @@ class WalConfig(_Part):
 
 @dataclass(frozen=True, kw_only=True)
 class MemtableConfig(_Part):
-    """When the memtable is flushed: at this size, or once its oldest write is this old (0: never)."""
+    """When the memtable is flushed: at this size, at most a quarter of resources.memtables_mib, or once its oldest write
+    is this old (0: never)."""
 
     _prefix: ClassVar[str] = "memtable."
     flush_trigger_bytes: int = 64 << 20
@@ -93,7 +94,8 @@ class L0Config(_Part):
 @dataclass(frozen=True, kw_only=True)
 class PressureConfig(_Part):
     """How writes are slowed down. weights: of L0, memory and memtable in the score. zones: where yellow, orange and
-    red begin. A write stalled for stall_timeout_secs raises BackpressureError."""
+    red begin, for the score and for each of the three alone. A MiB written owes up to 50 ms in yellow, 800 ms in orange;
+    in red writes wait for flushes and merges. One stalled for stall_timeout_secs raises BackpressureError."""
 
     _prefix: ClassVar[str] = "pressure."
     weights: tuple[float, float, float] = (0.4, 0.4, 0.2)

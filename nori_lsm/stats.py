@@ -135,7 +135,13 @@ class Stats:
 
 @dataclass(frozen=True)
 class Slot:
-    """One slot of level 1 or deeper: the keys from `start` up to `stop` (None: without end), in `runs` sorted runs."""
+    """One slot of level 1 or deeper: the keys from `start` up to `stop` (None: without end), in `runs` sorted runs.
+
+    read_heat, write_heat and scan_heat are accesses per byte, from 0 to 1 within the level (1: at or above what 95 % of
+    its bytes stay below), averaged over about Config.heat_decay_interval_secs / heat_alpha; heat is the greater of
+    read_heat and scan_heat. write_amp is bytes that merges wrote for the slot per byte that came to it; read_amp is
+    runs probed per read that searched it, as measured (0.0: none did); reads are those, since open.
+    """
 
     level: int
     slot_id: int

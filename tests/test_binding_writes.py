@@ -311,3 +311,40 @@ def test_the_same_seed_is_the_same_run():
             return disk.operations, dict(db)
 
     assert run() == run()
+
+
+@pytest.mark.parametrize("durability", ["os", "sync"])
+@pytest.mark.parametrize("op", ["pop", "popitem", "setdefault"])
+def test_what_finds_no_memory_for_its_result_has_not_been_applied(disk, durability, op):
+    """With the GIL held all along, and without it (a sync waits): the result is made before the write."""
+    testcapi = pytest.importorskip("_testcapi")
+    value, new = b"v" * 2_000, bytearray(b"n" * 2_000)
+    calls = {
+        "pop": (lambda db: db.pop(b"k"), value),
+        "popitem": (lambda db: db.popitem(), (b"k", value)),
+        "setdefault": (lambda db: db.setdefault(b"new", new), bytes(new)),
+    }
+    call, expected = calls[op]
+    failures = 0
+    for nth in range(1, 200):
+        with nori_lsm.open(f"/db{nth}", env=disk, wal__durability=durability) as db:
+            db[b"k"] = value
+            result = failure = None
+            testcapi.set_nomemory(nth, nth + 1)
+            try:
+                result = call(db)
+            except MemoryError as error:
+                failure = error
+            finally:
+                testcapi.remove_mem_hooks()
+            if failure is not None:
+                failures += 1
+                assert dict(db) == {b"k": value}, nth
+                assert getattr(failure, "outcome", "not_applied") == "not_applied"
+                assert call(db) == expected
+            else:
+                assert result == expected
+            assert dict(db) == ({b"k": value, b"new": bytes(new)} if op == "setdefault" else {})
+        if failure is None and nth > 50:
+            break
+    assert failures

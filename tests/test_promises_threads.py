@@ -220,10 +220,10 @@ def test_twelve_files_in_level_0_and_close(disk: SimDisk) -> None:
 
 
 def stalled(path: Path) -> nori_lsm.Engine:
-    """An engine whose writers must soon wait: every flush fills level 0, and merges are slow."""
-    return nori_lsm.open(
-        path, **{**SMALL, **AT_THE_LIMIT, "io__rate_limit_mib_s": 0.01, "pressure__stall_timeout_secs": 50.0}
-    )
+    """An engine whose writers must soon wait: every flush fills level 0, merges are slow, and no delay keeps writers from
+    the limits."""
+    slow = {"io__rate_limit_mib_s": 0.01, "pressure__stall_timeout_secs": 50.0, "pressure__zones": (0.97, 0.98, 0.99)}
+    return nori_lsm.open(path, **{**SMALL, **AT_THE_LIMIT, **slow})
 
 
 def write_until_told(db: nori_lsm.Engine, acknowledged: list[int], told: list[BaseException]) -> None:

@@ -73,6 +73,11 @@ static inline void expect_held_count(NR_UNUSED unsigned count)
 }
 #endif
 
+void nr_expect_unlocked(void)
+{
+    expect_held_count(0);
+}
+
 /* ---------------------------------------------------------------- mutexes */
 
 /* These calls fail only on misuse: default attributes, no allocation. */
@@ -222,7 +227,7 @@ void nr_inside_set(struct nr_inside now)
 nori_status nr_outside_run(int (*fn)(void *arg), void *arg, struct nori_error *err)
 {
     struct nr_inside left = inside;
-    expect_held_count(0);
+    nr_expect_unlocked();
     if (left.arg) left.leave(left.arg);
     inside = (struct nr_inside){0};
     int stop = fn(arg);

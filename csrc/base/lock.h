@@ -38,6 +38,9 @@ void nr_mutex_lock(struct nr_mutex *mutex);
 bool nr_mutex_trylock(struct nr_mutex *mutex);
 void nr_mutex_unlock(struct nr_mutex *mutex);
 
+/* Before calling what may wait for a lock that is not ours: this thread holds no mutex. Asserted in debug builds. */
+void nr_expect_unlocked(void);
+
 void nr_cond_init(struct nr_cond *cond);
 void nr_cond_destroy(struct nr_cond *cond);
 void nr_cond_signal(struct nr_cond *cond);

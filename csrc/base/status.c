@@ -120,3 +120,8 @@ nori_status nr_fail_corrupt(struct nori_error *err, const char *path, int64_t of
     copy_text(err->path, sizeof(err->path), own_path);
     return NORI_CORRUPTION;
 }
+
+bool nr_error_is_of_space(nori_status rc, const struct nori_error *err)
+{
+    return rc == NORI_IO && (err->sys_errno == ENOSPC || err->sys_errno == EDQUOT);
+}

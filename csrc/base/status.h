@@ -47,5 +47,7 @@ nori_status nr_fail_corrupt(struct nori_error *err, const char *path, int64_t of
                             const char *format, ...) NR_PRINTF(5, 6);
 
 void nr_error_clear(struct nori_error *err);
+/* Whether a call that returned 'rc' failed for want of space on the disk. */
+bool nr_error_is_of_space(nori_status rc, const struct nori_error *err);
 
 #endif

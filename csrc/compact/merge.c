@@ -215,6 +215,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     nr_survive_init(&merge->survive, job->moments, job->moment_count, merge->tombstones, may_be_below, &merge->older);
     nr_output_init(&merge->output, merge->context, merge->kept_tombstones, job->level,
                    merge->context->options->table_bytes, job->created_ms);
+    merge->output.input = &merge->read;
     NR_CHECK(nr_iter_seek_first(merge->iter, err));
 out:
     return rc;
@@ -243,6 +244,15 @@ out:
     return rc;
 }
 
+/* Gives the runs of the targets back and unlinks their files. */
+static void discard(const struct nr_merge_context *context, struct nr_merge_job *job)
+{
+    for (size_t i = 0; i < job->target_count; i++) {
+        nr_output_discard(context, job->targets[i].run, job->first_number);
+        job->targets[i].run = NULL;
+    }
+}
+
 nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
@@ -267,7 +277,7 @@ out:
     job->bytes_written = merge.output.bytes_written;
     job->entries_written = merge.output.entries_written;
     nr_output_clear(&merge.output);
-    if (rc != NORI_OK) nr_merge_discard(context, job);
+    if (rc != NORI_OK) discard(context, job);
     nr_survive_clear(&merge.survive);
     nr_iter_destroy(merge.iter);
     nr_tombstones_unref(merge.tombstones);
@@ -276,12 +286,4 @@ out:
     nr_free(merge.adoptions);
     nr_read_clear(&merge.read);
     return rc;
-}
-
-void nr_merge_discard(const struct nr_merge_context *context, struct nr_merge_job *job)
-{
-    for (size_t i = 0; i < job->target_count; i++) {
-        nr_output_discard(context, job->targets[i].run, job->first_number);
-        job->targets[i].run = NULL;
-    }
 }

@@ -23,7 +23,11 @@ struct nr_merge_context {
     /* Waits for the rate limit, and says whether to go on: NORI_CLOSED when the engine closes. NULL: neither. */
     nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
+    _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
+    /* A flush says, in order of keys, what it writes. NULL: it does not. */
+    void (*note_entry)(void *arg, nori_slice key, uint64_t bytes);
+    void *note_arg;
 };
 
 struct nr_merge_input {
@@ -58,11 +62,10 @@ struct nr_merge_job {
     uint64_t first_number;
 };
 
-/* Fills the targets' runs. The files' directory has been synced when it returns: the edit may name them. */
+/* Fills the targets' runs. The files' directory has been synced when it returns: the edit may name them. On failure
+ * there are no runs, and their files are unlinked. */
 NORI_WARN_UNUSED nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job,
                                               struct nori_error *err);
-/* Gives the runs of a job's targets back and unlinks their files (for an edit that could not be made). */
-void nr_merge_discard(const struct nr_merge_context *context, struct nr_merge_job *job);
 
 /* Memtables, newest first, into one level 0 run with one table; '*run_out' NULL if nothing survives. Synced like a
  * merge. Tombstones stay: older data may be below ('may_be_below' of everything). Filter bits and compression of level

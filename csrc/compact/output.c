@@ -40,8 +40,17 @@ static void release_slices(struct nr_output *output, bool is_discarded)
     output->slice_count = 0;
 }
 
+/* Brings context->job_bytes to what the job takes now. */
+static void hold(struct nr_output *output, uint64_t bytes)
+{
+    if (!output->context || !output->context->job_bytes || bytes == output->held_bytes) return;
+    atomic_fetch_add_explicit(output->context->job_bytes, bytes - output->held_bytes, memory_order_relaxed);
+    output->held_bytes = bytes;
+}
+
 void nr_output_clear(struct nr_output *output)
 {
+    hold(output, 0);
     nr_table_builder_destroy(output->builder);
     output->builder = NULL;
     release_slices(output, true);
@@ -219,8 +228,11 @@ nori_status nr_output_admit(struct nr_output *output, uint64_t bytes, struct nor
 {
     const struct nr_merge_context *context = output->context;
     output->unadmitted_bytes += bytes;
-    if (NR_LIKELY(output->unadmitted_bytes < ADMIT_BYTES) || !context->admit_bytes) return NORI_OK;
+    if (NR_LIKELY(output->unadmitted_bytes < ADMIT_BYTES)) return NORI_OK;
     output->unadmitted_bytes = 0;
+    hold(output, (output->input ? output->input->held_bytes : 0) +
+                     (output->builder ? nr_table_builder_memory(output->builder) : 0));
+    if (!context->admit_bytes) return NORI_OK;
     uint64_t written = output->bytes_written + (output->builder ? nr_table_builder_bytes(output->builder) : 0);
     uint64_t more = written > output->admitted_bytes ? written - output->admitted_bytes : 0;
     output->admitted_bytes += more;

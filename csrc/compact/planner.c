@@ -5,49 +5,148 @@ const char *nr_action_name(enum nr_action action)
     static const char *const names[] = {
         [NR_ACTION_NONE] = "none",   [NR_ACTION_MERGE_L0] = "merge_l0", [NR_ACTION_ADMIT] = "admit",
         [NR_ACTION_TIER] = "tier",   [NR_ACTION_PROMOTE] = "promote",   [NR_ACTION_CLEAN] = "clean",
-        [NR_ACTION_SPLIT] = "split",
+        [NR_ACTION_SPLIT] = "split", [NR_ACTION_LEVEL] = "level",       [NR_ACTION_SPACE] = "space",
+        [NR_ACTION_JOIN] = "join",
     };
     return (size_t)action < NR_ARRAY_LEN(names) ? names[action] : "unknown";
 }
 
-void nr_planner_begin_plan(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, double score)
+/* ---------------------------------------------------------------- proposals */
+
+static bool is_better(const struct nr_proposal *a, const struct nr_proposal *b)
 {
-    struct nr_plan *plan = planner->plan;
-    plan->action = action;
-    plan->source_level = slot->level;
-    plan->target_level = slot->level;
-    plan->slot = slot;
-    plan->start = slot->start;
-    plan->end = slot->end;
-    plan->first_run = 0;
-    plan->run_count = 0;
-    plan->is_move = false;
-    plan->target_count = 0;
-    plan->split_count = 0;
-    plan->input_bytes = 0;
-    plan->score = score;
+    if (a->urgency > b->urgency) return true;
+    return !(a->urgency < b->urgency) && a->gain > b->gain;
 }
 
-void nr_planner_choose(const struct nr_plan_view *view, struct nr_plan *plan_out)
+void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *proposal)
+{
+    size_t worst = 0;
+    if (planner->count < NR_PLAN_MAX_PROPOSALS) {
+        planner->proposals[planner->count++] = *proposal;
+        return;
+    }
+    for (size_t i = 1; i < planner->count; i++)
+        if (is_better(&planner->proposals[worst], &planner->proposals[i])) worst = i;
+    if (is_better(proposal, &planner->proposals[worst])) planner->proposals[worst] = *proposal;
+}
+
+static struct nr_planner begin(const struct nr_plan_view *view, struct nr_proposal *proposals)
 {
     struct nr_planner planner = {
         .view = view,
         .version = view->version,
         .options = view->options,
-        .plan = plan_out,
+        .proposals = proposals,
         .last_level = (uint32_t)view->version->level_count - 1,
+        .bottom_level = nr_planner_bottom_level(view->version),
     };
-    plan_out->action = NR_ACTION_NONE;
-    plan_out->score = 0;
     for (uint32_t level = 0; level <= planner.last_level; level++) {
-        planner.k_max[level] = nr_planner_k_max(view->version, view->options, level);
         planner.share_bytes[level] = nr_planner_slot_share(view->options, level);
         planner.target_bytes[level] = nr_planner_level_target(view->version, view->options, level);
     }
+    return planner;
+}
+
+/* Upper levels leave at least half of the headroom to bottom slots, and all of it shrinks while the bound is passed. */
+static void scale_targets(struct nr_planner *planner)
+{
+    const struct nr_space *space = &planner->space;
+    double limit = (double)space->bound_bytes / 2, sum = 0;
+    if (space->bound_bytes == UINT64_MAX) return;
+    if (space->above_bytes > space->bound_bytes) limit *= (double)space->bound_bytes / (double)space->above_bytes;
+    for (uint32_t level = 1; level < planner->bottom_level; level++) sum += (double)planner->target_bytes[level];
+    for (uint32_t level = 1; level < planner->bottom_level && sum > limit; level++)
+        planner->target_bytes[level] = (uint64_t)((double)planner->target_bytes[level] * limit / sum) + 1;
+}
+
+size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *proposals)
+{
+    struct nr_planner planner = begin(view, proposals);
+    nr_planner_measure_space(view, &planner.space);
+    scale_targets(&planner);
     nr_planner_consider_l0(&planner);
+    nr_planner_consider_space(&planner);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);
-    if (plan_out->action != NR_ACTION_NONE) return;
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_cleaning(&planner, level);
+    for (uint32_t level = 1; level <= planner.last_level && planner.count == 0; level++)
+        nr_planner_consider_guards(&planner, level);
+    return planner.count;
+}
+
+/* ---------------------------------------------------------------- plans */
+
+static void add_target(struct nr_plan *plan, struct nr_slot *target, size_t join)
+{
+    plan->targets[plan->target_count++] = (struct nr_plan_target){target, join};
+    for (size_t i = 0; i < join; i++) plan->input_bytes += target->runs[i]->bytes;
+}
+
+/* How many runs of a slot below join what is merged into it. */
+static size_t count_joined(const struct nr_planner *planner, const struct nr_plan *plan, const struct nr_slot *target)
+{
+    uint32_t k_max = nr_planner_slot_k(planner->options, target);
+    uint64_t bytes = 0;
+    if (plan->is_move) return 0;
+    if (k_max == 1 || target->run_count < k_max) return k_max == 1 ? target->run_count : 0;
+    for (size_t i = 0; i < plan->run_count; i++)
+        bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], target->start, target->end);
+    return nr_planner_count_similar(target, bytes, target->run_count - k_max + 1);
+}
+
+/* The slots of the next level under the source runs. */
+static void add_targets(const struct nr_planner *planner, struct nr_plan *plan)
+{
+    const struct nr_slot *slot = plan->slot;
+    const struct nr_level *next = planner->version->levels[slot->level + 1];
+    for (size_t i = nr_level_seek(next, plan->start); i < next->slot_count; i++) {
+        struct nr_slot *target = nr_level_slot(next, i);
+        bool is_under = false;
+        if (!nr_bound_above(plan->end, target->start) || plan->target_count == NR_PLAN_MAX_TARGETS) break;
+        for (size_t j = plan->first_run; j < slot->run_count && !is_under; j++)
+            is_under = nr_run_overlaps(slot->runs[j], target->start, target->end);
+        if (is_under) add_target(plan, target, count_joined(planner, plan, target));
+    }
+}
+
+void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal *proposal, struct nr_plan *plan)
+{
+    const struct nr_planner planner = begin(view, NULL);
+    struct nr_slot *slot = proposal->slot, *range = proposal->target ? proposal->target : slot;
+    const struct nr_slot *source = proposal->action == NR_ACTION_ADMIT ? nr_version_level0(view->version) : slot;
+    plan->action = proposal->action;
+    plan->source_level = source->level;
+    plan->target_level = slot->level + (proposal->action == NR_ACTION_PROMOTE);
+    plan->slot = slot;
+    plan->start = range->start;
+    plan->end = range->end;
+    plan->first_run = proposal->first_run;
+    plan->run_count = proposal->run_count;
+    plan->is_move = proposal->is_move;
+    plan->split_count = proposal->split_count;
+    plan->join_count = proposal->slot_count;
+    plan->target_count = 0;
+    plan->input_bytes = 0;
+    plan->score = proposal->urgency;
+    if (plan->action == NR_ACTION_JOIN) plan->end = proposal->end;
+    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN) return;
+    for (size_t i = 0; i < plan->run_count; i++)
+        plan->input_bytes += nr_run_bytes_in(source->runs[plan->first_run + i], plan->start, plan->end);
+    if (plan->action == NR_ACTION_ADMIT)
+        add_target(plan, slot, proposal->join_count);
+    else if (plan->action == NR_ACTION_PROMOTE)
+        add_targets(&planner, plan);
+}
+
+void nr_planner_choose(const struct nr_plan_view *view, struct nr_plan *plan_out)
+{
+    struct nr_proposal proposals[NR_PLAN_MAX_PROPOSALS];
+    size_t count = nr_planner_propose(view, proposals), best = 0;
+    plan_out->action = NR_ACTION_NONE;
+    plan_out->score = 0;
+    for (size_t i = 1; i < count; i++)
+        if (is_better(&proposals[i], &proposals[best])) best = i;
+    if (count > 0) nr_planner_build(view, &proposals[best], plan_out);
 }
 
 bool nr_planner_manual_pending(const struct nr_plan_view *view)
@@ -60,12 +159,11 @@ bool nr_planner_manual_pending(const struct nr_plan_view *view)
     }
     for (uint32_t level = 1; level < version->level_count; level++) {
         const struct nr_level *slots = version->levels[level];
-        uint32_t k_max = nr_planner_k_max(version, view->options, level);
-        if (slots->max_run_count <= k_max) continue;
+        if (slots->max_run_count <= 1) continue;
         for (size_t i = nr_level_seek(slots, view->manual_start); i < slots->slot_count; i++) {
             const struct nr_slot *slot = nr_level_slot(slots, i);
             if (!nr_bound_above(view->manual_end, slot->start)) break;
-            if (slot->run_count > k_max) return true;
+            if (slot->run_count > nr_planner_slot_k(view->options, slot)) return true;
         }
     }
     return false;

@@ -60,11 +60,11 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot)
     bool is_dense = garbage.tombstones > 0 && density > planner->options->tombstones.density_threshold;
     if (!is_dense && !garbage.has_expired_table) return;
     if (garbage.largest_sequence > planner->view->oldest_moment_sequence) return;
-    double score = 1 + NR_MIN(garbage.has_expired_table ? 1 : density, 1);
+    double urgency = NR_MIN(garbage.has_expired_table ? 1 : density, 1);
     if (!has_older_below(planner, slot)) {
-        (void)nr_planner_try_join_runs(planner, NR_ACTION_CLEAN, slot, score);
+        (void)nr_planner_offer_tier(planner, NR_ACTION_CLEAN, slot, 0, urgency);
     } else if (is_dense && (garbage.ranges > 0 || slot->bytes >= planner->share_bytes[slot->level] / 2)) {
-        (void)nr_planner_try_promote(planner, slot, true, score); /* A few deletes alone are not worth it. */
+        (void)nr_planner_offer_promote(planner, slot, true, urgency); /* A few deletes alone are not worth it. */
     }
 }
 

@@ -50,14 +50,15 @@ static size_t first_free_run(const struct nr_planner *planner, const struct nr_s
     return 0;
 }
 
-static bool try_admit(struct nr_planner *planner, struct nr_slot *slot, double score)
+static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, double urgency)
 {
     const struct nr_slot *level0 = nr_version_level0(planner->version);
-    uint32_t k_max = planner->k_max[1];
-    size_t first = level0->run_count, last = 0, count = 0, lowest = first_free_run(planner, slot);
+    struct nr_proposal proposal = {.action = NR_ACTION_ADMIT, .slot = slot, .urgency = urgency};
+    uint32_t k_max = nr_planner_slot_k(planner->options, slot);
+    size_t first = level0->run_count, last = 0, count = 0, lowest = first_free_run(planner, slot), join = 0;
     uint64_t bytes = 0;
 
-    if (score <= planner->plan->score || nr_planner_is_busy(planner->view, 1, slot->slot_id)) return false;
+    if (nr_planner_is_busy(planner->view, 1, slot->slot_id)) return false;
     if (level0->run_count - lowest > NR_PLAN_MAX_RUNS) lowest = level0->run_count - NR_PLAN_MAX_RUNS;
     for (size_t i = level0->run_count; i-- > lowest;) {
         if (!has_overlap(level0->runs[i], slot)) continue;
@@ -69,23 +70,24 @@ static bool try_admit(struct nr_planner *planner, struct nr_slot *slot, double s
     if (count == 0) return false;
 
     uint64_t share = planner->share_bytes[1];
-    if ((slot->bytes + bytes) / 2 > share && nr_planner_try_split(planner, slot, slot->bytes + bytes, score))
+    if ((slot->bytes + bytes) / 2 > share && nr_planner_offer_split(planner, slot, slot->bytes + bytes, urgency))
         return true;
-    size_t join = k_max == 1 ? slot->run_count : 0;
-    if (k_max > 1 && slot->run_count >= k_max) {
-        if (nr_planner_try_relieve(planner, slot, score)) return true;
-        join = 1;
+    if (k_max == 1) {
+        join = slot->run_count;
+    } else if (slot->run_count >= k_max) {
+        /* Full of runs: those as large as what arrives are rewritten with it; a slot that has its share hands down. */
+        if (slot->bytes > share && nr_planner_offer_promote(planner, slot, false, urgency)) return true;
+        join = nr_planner_count_similar(slot, bytes, slot->run_count - k_max + 1);
     }
-    struct nr_plan *plan = planner->plan;
-    nr_planner_begin_plan(planner, NR_ACTION_ADMIT, slot, score);
-    plan->source_level = 0;
-    plan->first_run = first;
-    plan->run_count = last - first;
-    plan->is_move = count == 1 && join == 0;
-    plan->target_count = 1;
-    plan->targets[0] = (struct nr_plan_target){slot, join};
-    plan->input_bytes = bytes;
-    for (size_t i = 0; i < join; i++) plan->input_bytes += slot->runs[i]->bytes;
+    proposal.first_run = first;
+    proposal.run_count = last - first;
+    proposal.join_count = join;
+    proposal.is_move = count == 1 && join == 0;
+    proposal.bytes = proposal.is_move ? 0 : bytes;
+    for (size_t i = 0; i < join; i++) proposal.bytes += slot->runs[i]->bytes;
+    proposal.probes = join == 0 ? count - 1 : count;
+    proposal.gain = (double)bytes / (double)(proposal.bytes + 1);
+    nr_planner_offer(planner, &proposal);
     return true;
 }
 
@@ -111,23 +113,15 @@ static void consider_admission(struct nr_planner *planner)
         struct nr_slot *slot =
             nr_level_slot(level, (n + planner->view->random % level->slot_count) % level->slot_count);
         size_t count = 0;
-        double score = 0;
+        double urgency = 0;
         for (size_t i = 0; i < level0->run_count; i++) count += has_overlap(level0->runs[i], slot);
         if (count == 0) continue;
         size_t depth = admit_depth(planner->view->options);
-        if (count >= depth) {
-            score = (double)(count * count) / (double)(depth * depth);
-        }
-        if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot)) {
-            score = NR_MAX(score, (double)level0->run_count / MANY_RUNS);
-        }
-        if (is_asked_for(planner, slot)) score = NR_PLAN_MANUAL_SCORE + (double)count;
-        if (score < 1) continue;
-        uint64_t bytes = 0; /* Breaks ties: more bytes pay more for the rewriting of what they join. */
-        if (score + 0.001 > planner->plan->score) {
-            for (size_t i = 0; i < level0->run_count; i++) bytes += bytes_over(planner, level0->runs[i], slot);
-        }
-        (void)try_admit(planner, slot, score + 0.001 * (double)bytes / (double)(level0->bytes + 1));
+        if (count >= depth) urgency = (double)(count * count) / (double)(depth * depth);
+        if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot))
+            urgency = NR_MAX(urgency, (double)level0->run_count / MANY_RUNS);
+        if (is_asked_for(planner, slot)) urgency = NR_PLAN_MANUAL_URGENCY + (double)count;
+        if (urgency >= 1) (void)offer_admission(planner, slot, urgency);
     }
 }
 
@@ -146,7 +140,7 @@ static bool is_being_admitted(const struct nr_planner *planner, const struct nr_
 
 /* Neighbours [first, last): the oldest ones stay out while they are larger than all newer ones together, so that a byte
  * is not rewritten at every flush. */
-static void try_merge(struct nr_planner *planner, struct nr_slot *level0, size_t first, size_t last)
+static void offer_merge(struct nr_planner *planner, struct nr_slot *level0, size_t first, size_t last)
 {
     uint64_t bytes = 0;
     for (size_t i = first; i < last; i++) bytes += level0->runs[i]->bytes;
@@ -155,12 +149,11 @@ static void try_merge(struct nr_planner *planner, struct nr_slot *level0, size_t
     }
     size_t count = last - first;
     if (count < MERGE_COUNT) return;
-    double score = 1.5 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
-    if (score <= planner->plan->score) return;
-    nr_planner_begin_plan(planner, NR_ACTION_MERGE_L0, level0, score);
-    planner->plan->first_run = first;
-    planner->plan->run_count = count;
-    planner->plan->input_bytes = bytes;
+    struct nr_proposal proposal = {.action = NR_ACTION_MERGE_L0, .slot = level0, .first_run = first, .bytes = bytes};
+    proposal.run_count = count;
+    proposal.urgency = 1.5 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
+    proposal.probes = count - 1;
+    nr_planner_offer(planner, &proposal);
 }
 
 static void consider_merge(struct nr_planner *planner)
@@ -173,7 +166,7 @@ static void consider_merge(struct nr_planner *planner)
         bool is_joined = i < level0->run_count && i - first < NR_PLAN_MAX_RUNS &&
                          level0->runs[i]->bytes < small_bytes && !is_being_admitted(planner, level0->runs[i]);
         if (is_joined) continue;
-        try_merge(planner, level0, first, i);
+        offer_merge(planner, level0, first, i);
         first = i + 1;
     }
 }

@@ -2,9 +2,9 @@
 
 #define SPLIT_MAX_PARTS 64
 /* New guards cost nothing and make all that follows smaller. */
-#define SPLIT_SCORE 10.0
+#define SPLIT_URGENCY 10.0
 /* A level far over its target still gives way to level 0 when that is deep. */
-#define OVER_TARGET_MAX_SCORE 4.0
+#define OVER_TARGET_MAX_URGENCY 4.0
 
 /* Whether [start, end) of the run holds two keys, as far as its bounds tell. */
 static bool has_two_keys(const struct nr_run *run, nori_slice start, struct nr_bound end)
@@ -37,126 +37,63 @@ static bool can_split(const struct nr_planner *planner, const struct nr_slot *sl
     return false;
 }
 
-bool nr_planner_try_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double score)
+bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency)
 {
     uint64_t parts = bytes / planner->share_bytes[slot->level];
-    if (score <= planner->plan->score || !can_split(planner, slot)) return false;
+    if (!can_split(planner, slot)) return false;
     /* The levels below are cut by the same guards. */
     if (nr_planner_is_any_busy(planner, slot->level, slot->start, slot->end)) return false;
-    nr_planner_begin_plan(planner, NR_ACTION_SPLIT, slot, score);
-    planner->plan->split_count = (size_t)NR_MIN(NR_MAX(parts, 2), SPLIT_MAX_PARTS);
+    struct nr_proposal proposal = {.action = NR_ACTION_SPLIT, .slot = slot, .urgency = urgency};
+    proposal.split_count = (size_t)NR_MIN(NR_MAX(parts, 2), SPLIT_MAX_PARTS);
+    nr_planner_offer(planner, &proposal);
     return true;
 }
 
-bool nr_planner_try_join_runs(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, double score)
+bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, size_t most,
+                           double urgency)
 {
-    if (score <= planner->plan->score || nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
-    struct nr_plan *plan = planner->plan;
-    nr_planner_begin_plan(planner, action, slot, score);
-    plan->run_count = NR_MIN(slot->run_count, (size_t)NR_PLAN_MAX_RUNS);
-    plan->first_run = slot->run_count - plan->run_count;
-    for (size_t i = plan->first_run; i < slot->run_count; i++) plan->input_bytes += slot->runs[i]->bytes;
+    struct nr_proposal proposal = {.action = action, .slot = slot, .urgency = urgency};
+    if (slot->run_count == 0 || nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
+    proposal.run_count = NR_MIN(slot->run_count, (size_t)NR_PLAN_MAX_RUNS);
+    if (slot->run_count > NR_PLAN_MAX_RUNS)
+        proposal.first_run = slot->run_count - NR_PLAN_MAX_RUNS;
+    else if (most > 0 && slot->run_count > most)
+        proposal.run_count = nr_planner_count_similar(slot, 0, slot->run_count - most + 1);
+    uint64_t oldest = slot->runs[proposal.first_run + proposal.run_count - 1]->bytes;
+    for (size_t i = 0; i < proposal.run_count; i++) proposal.bytes += slot->runs[proposal.first_run + i]->bytes;
+    proposal.probes = proposal.run_count - 1;
+    proposal.gain = (double)(proposal.bytes - oldest) / (double)(proposal.bytes + 1);
+    nr_planner_offer(planner, &proposal);
     return true;
 }
 
-static size_t count_joined(const struct nr_planner *planner, const struct nr_slot *target)
+bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, double urgency)
 {
-    uint32_t k_max = planner->k_max[target->level];
-    if (target->run_count < k_max) return 0;
-    return k_max == 1 ? target->run_count : 1;
+    uint32_t level = slot->level, k_max = nr_planner_slot_k(planner->options, slot);
+    bool is_above_target = planner->version->levels[level]->bytes > planner->target_bytes[level];
+    if (level < planner->last_level && slot->bytes > planner->share_bytes[level] && (k_max > 1 || is_above_target) &&
+        nr_planner_offer_promote(planner, slot, false, urgency))
+        return true;
+    if (slot->run_count < 2) return false;
+    return nr_planner_offer_tier(planner, NR_ACTION_TIER, slot, k_max > 1 ? k_max - 1 : 1, urgency);
 }
 
-enum targets { TARGETS_FREE, TARGETS_BUSY, TARGETS_TOO_MANY };
-
-/* The slots of the next level under runs [first, run_count) of the slot, into the plan's targets; with 'plan' NULL it
- * is only found out whether they can be. '*is_joined_out': any of the targets' runs have to join. */
-static enum targets find_targets(const struct nr_planner *planner, const struct nr_slot *slot, size_t first,
-                                 struct nr_plan *plan, bool *is_joined_out)
-{
-    const struct nr_level *next = planner->version->levels[slot->level + 1];
-    size_t count = 0;
-    *is_joined_out = false;
-    for (size_t i = nr_level_seek(next, slot->start); i < next->slot_count; i++) {
-        struct nr_slot *target = nr_level_slot(next, i);
-        bool is_under = false;
-        if (!nr_bound_above(slot->end, target->start)) break;
-        for (size_t j = first; j < slot->run_count && !is_under; j++) {
-            is_under = nr_run_overlaps(slot->runs[j], target->start, target->end);
-        }
-        if (!is_under) continue;
-        if (count == NR_PLAN_MAX_TARGETS) return TARGETS_TOO_MANY;
-        if (nr_planner_is_busy(planner->view, target->level, target->slot_id)) return TARGETS_BUSY;
-        size_t join = count_joined(planner, target);
-        *is_joined_out |= join > 0;
-        if (plan) {
-            plan->targets[count] = (struct nr_plan_target){target, join};
-            for (size_t j = 0; j < join; j++) plan->input_bytes += target->runs[j]->bytes;
-        }
-        count++;
-    }
-    if (plan) plan->target_count = count;
-    return TARGETS_FREE;
-}
-
-bool nr_planner_try_promote(struct nr_planner *planner, struct nr_slot *slot, bool is_whole, double score)
-{
-    bool is_joined = false;
-    if (slot->level >= planner->last_level || slot->run_count == 0 || score <= planner->plan->score) return false;
-    if (nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
-    size_t all = NR_MIN(slot->run_count, (size_t)NR_PLAN_MAX_RUNS);
-    size_t count = is_whole || planner->k_max[slot->level] == 1 ? all : 1;
-    enum targets targets = find_targets(planner, slot, slot->run_count - count, NULL, &is_joined);
-    if (targets == TARGETS_FREE && is_joined && count < all) {
-        count = all;
-        targets = find_targets(planner, slot, slot->run_count - count, NULL, &is_joined);
-    }
-    if (targets == TARGETS_BUSY) return false;
-    if (targets == TARGETS_TOO_MANY) {
-        if (nr_planner_try_split(planner, slot, slot->bytes, score)) return true;
-        return slot->run_count > 1 && nr_planner_try_join_runs(planner, NR_ACTION_TIER, slot, score);
-    }
-    struct nr_plan *plan = planner->plan;
-    nr_planner_begin_plan(planner, NR_ACTION_PROMOTE, slot, score);
-    plan->target_level = slot->level + 1;
-    plan->run_count = count;
-    plan->first_run = slot->run_count - count;
-    for (size_t i = plan->first_run; i < slot->run_count; i++) plan->input_bytes += slot->runs[i]->bytes;
-    (void)find_targets(planner, slot, plan->first_run, plan, &is_joined);
-    plan->is_move = count == 1 && !is_joined;
-    return true;
-}
-
-bool nr_planner_try_relieve(struct nr_planner *planner, struct nr_slot *slot, double score)
-{
-    uint32_t level = slot->level;
-    uint64_t share = planner->share_bytes[level];
-    bool is_bottom = level == planner->last_level;
-    if (!is_bottom && planner->k_max[level] == 1) {
-        is_bottom = planner->version->levels[level]->bytes <= planner->target_bytes[level];
-    }
-    if (slot->run_count > 1 && (is_bottom || slot->bytes <= share + share / 2)) {
-        return nr_planner_try_join_runs(planner, NR_ACTION_TIER, slot, score);
-    }
-    return nr_planner_try_promote(planner, slot, false, score);
-}
-
+/* Under the bound a slot keeps what it has; over it, it has to hand down or merge. */
 static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target)
 {
     uint64_t share = planner->share_bytes[slot->level];
-    uint32_t k_max = planner->k_max[slot->level];
-    double base = nr_planner_is_manual(planner->view, slot->start, slot->end) ? NR_PLAN_MANUAL_SCORE : 0;
-    if (slot->bytes / 2 > share) {
-        (void)nr_planner_try_split(planner, slot, slot->bytes,
-                                   base + SPLIT_SCORE + (double)slot->bytes / (double)share);
-    }
-    if (slot->run_count > k_max) {
-        (void)nr_planner_try_relieve(planner, slot, base + (double)slot->run_count / (double)k_max);
-    }
-    if (over_target > 1) {
-        double part = (double)slot->bytes / (double)planner->version->levels[slot->level]->bytes;
-        double score = NR_MIN(1 + (over_target - 1) / 2, OVER_TARGET_MAX_SCORE);
-        (void)nr_planner_try_promote(planner, slot, false, score + 0.001 * part); /* The fullest slot first. */
-    }
+    uint32_t k_max = nr_planner_slot_k(planner->options, slot);
+    double base = nr_planner_is_manual(planner->view, slot->start, slot->end) ? NR_PLAN_MANUAL_URGENCY : 0;
+    if (slot->bytes / 2 > share)
+        (void)nr_planner_offer_split(planner, slot, slot->bytes,
+                                     base + SPLIT_URGENCY + (double)slot->bytes / (double)share);
+    if (slot->run_count > k_max && k_max == 1)
+        (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + 1);
+    else if (slot->run_count > k_max)
+        (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
+    if (over_target > 1)
+        (void)nr_planner_offer_promote(planner, slot, false,
+                                       NR_MIN(1 + (over_target - 1) / 2, OVER_TARGET_MAX_URGENCY));
 }
 
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
@@ -164,10 +101,7 @@ void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
     const struct nr_level *slots = planner->version->levels[level];
     double over_target = (double)slots->bytes / (double)planner->target_bytes[level];
     if (level == planner->last_level) over_target = 0;
-    if (slots->max_run_count <= planner->k_max[level] && over_target <= 1 &&
-        slots->bytes / 2 <= planner->share_bytes[level]) {
-        return;
-    }
+    if (slots->max_run_count == 0) return;
     size_t offset = planner->view->random % slots->slot_count;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);

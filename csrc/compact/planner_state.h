@@ -1,6 +1,8 @@
-/* The planner's parts: planner.c chooses, planner_targets.c knows sizes and K, planner_l0.c level 0, planner_slots.c
- * the levels below, planner_clean.c tombstones and expired entries. A 'try' function fills the plan if what it stands
- * for is possible now and more urgent than the plan so far. */
+/* The planner's parts: planner.c collects proposals and builds plans, planner_targets.c knows sizes and K,
+ * planner_space.c the space bound, planner_l0.c level 0, planner_slots.c the levels below, planner_promote.c the way
+ * from one to the next, planner_clean.c tombstones and expired entries, planner_join.c guards
+ * as they are learned. An 'offer' function proposes what it stands for
+ * if that is possible now; false: nothing was proposed. */
 #ifndef NR_COMPACT_PLANNER_STATE_H
 #define NR_COMPACT_PLANNER_STATE_H
 
@@ -10,36 +12,47 @@ struct nr_planner {
     const struct nr_plan_view *view; /* Borrowed. */
     const struct nr_version *version;
     const struct nori_options *options;
-    struct nr_plan *plan; /* The most urgent so far. */
-    uint32_t last_level;
-    uint32_t k_max[NORI_MAX_LEVELS];
+    struct nr_proposal *proposals; /* Borrowed; room for NR_PLAN_MAX_PROPOSALS. */
+    size_t count;
+    uint32_t last_level, bottom_level;
     uint64_t share_bytes[NORI_MAX_LEVELS];
     uint64_t target_bytes[NORI_MAX_LEVELS];
+    struct nr_space space;
 };
 
 /* A manual compaction outranks all else. */
-#define NR_PLAN_MANUAL_SCORE 1000.0
+#define NR_PLAN_MANUAL_URGENCY 1000.0
 
+/* The deepest level with data; 1 if none has. */
+uint32_t nr_planner_bottom_level(const struct nr_version *version);
 bool nr_planner_is_busy(const struct nr_plan_view *view, uint32_t level, uint64_t slot_id);
 /* Whether a slot of 'level' or below that overlaps [start, end) is busy. */
 bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, nori_slice start, struct nr_bound end);
 bool nr_planner_is_manual(const struct nr_plan_view *view, nori_slice start, struct nr_bound end);
-/* Empties the plan but for these. */
-void nr_planner_begin_plan(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, double score);
+
+/* Keeps the proposal, if it is among the best. */
+void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *proposal);
+/* How many of the slot's newest runs a merge takes: at least 'least', and older ones as long as none is larger than
+ * all that it is merged with, 'bytes' that come from outside included. So each merge about doubles what a byte is in.
+ */
+size_t nr_planner_count_similar(const struct nr_slot *slot, uint64_t bytes, size_t least);
 
 void nr_planner_consider_l0(struct nr_planner *planner);
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level);
+void nr_planner_consider_space(struct nr_planner *planner);
 void nr_planner_consider_cleaning(struct nr_planner *planner, uint32_t level);
+/* Only where nothing else is to be done. */
+void nr_planner_consider_guards(struct nr_planner *planner, uint32_t level);
 
 /* Guards in a slot whose data comes to 'bytes', with what is to arrive. */
-bool nr_planner_try_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double score);
-/* Makes room in a slot that is full: merges its runs, or hands the oldest down. */
-bool nr_planner_try_relieve(struct nr_planner *planner, struct nr_slot *slot, double score);
-
-/* All runs of a slot into one. */
-bool nr_planner_try_join_runs(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, double score);
-/* The oldest run goes down; all runs with 'is_whole', where there can be but one, or where runs below have to be
- * rewritten for it: the more goes down at once, the less is rewritten per byte. */
-bool nr_planner_try_promote(struct nr_planner *planner, struct nr_slot *slot, bool is_whole, double score);
+bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency);
+/* The slot's newest runs into one, so that 'most' are left at most (0: all into one). */
+bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, size_t most,
+                           double urgency);
+/* Makes room in a slot that is full: merges runs, or hands the oldest down. */
+bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, double urgency);
+/* Data to the level below: by a move of the oldest run where there is room; else, where slots below are leveled, by
+ * merging all that lies over one of them; else room is made there first. All runs at once with 'is_whole'. */
+bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, bool is_whole, double urgency);
 
 #endif

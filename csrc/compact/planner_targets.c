@@ -6,8 +6,7 @@ static uint64_t multiply(uint64_t a, uint64_t b)
     return __builtin_mul_overflow(a, b, &product) ? UINT64_MAX : product;
 }
 
-/* The deepest level with data; 1 if none has. */
-static uint32_t bottom_level(const struct nr_version *version)
+uint32_t nr_planner_bottom_level(const struct nr_version *version)
 {
     for (uint32_t level = (uint32_t)version->level_count - 1; level > 1; level--) {
         if (version->levels[level]->max_run_count > 0) return level;
@@ -15,12 +14,12 @@ static uint32_t bottom_level(const struct nr_version *version)
     return 1;
 }
 
-uint32_t nr_planner_k_max(const struct nr_version *version, const struct nori_options *options, uint32_t level)
+uint32_t nr_planner_slot_k(const struct nori_options *options, const struct nr_slot *slot)
 {
     uint32_t k_global = (uint32_t)NR_MAX(options->k_global, 1);
     if (options->strategy == NORI_STRATEGY_LEVELED) return 1;
-    if (options->strategy == NORI_STRATEGY_TIERED) return k_global;
-    return level < bottom_level(version) ? k_global : 1;
+    if (options->strategy == NORI_STRATEGY_TIERED || slot->k_max == 0) return k_global;
+    return NR_MIN(slot->k_max, k_global);
 }
 
 uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t level)
@@ -40,7 +39,7 @@ static uint64_t bottom_target(const struct nori_options *options, uint32_t level
 
 uint64_t nr_planner_level_target(const struct nr_version *version, const struct nori_options *options, uint32_t level)
 {
-    uint32_t bottom = bottom_level(version), last = (uint32_t)version->level_count - 1;
+    uint32_t bottom = nr_planner_bottom_level(version), last = (uint32_t)version->level_count - 1;
     uint64_t target = version->levels[bottom]->bytes, fanout = (uint64_t)NR_MAX(options->fanout, 2);
     if (level == 0) return options->level1_bytes;
     if (level >= bottom && level < last) { /* Never below what the level above may hold. */
@@ -75,4 +74,14 @@ bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, no
 bool nr_planner_is_manual(const struct nr_plan_view *view, nori_slice start, struct nr_bound end)
 {
     return view->is_manual && nr_bound_above(end, view->manual_start) && nr_bound_above(view->manual_end, start);
+}
+
+size_t nr_planner_count_similar(const struct nr_slot *slot, uint64_t bytes, size_t least)
+{
+    size_t count = 0;
+    while (count < slot->run_count && count < NR_PLAN_MAX_RUNS) {
+        if (count >= least && slot->runs[count]->bytes > bytes) break;
+        bytes += slot->runs[count++]->bytes;
+    }
+    return count;
 }

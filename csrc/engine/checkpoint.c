@@ -1,5 +1,5 @@
 /* Checkpoints: tables linked, the log copied up to a synced position, a manifest of their own; built beside the target
- * and renamed to it when complete and durable. */
+ * and renamed to it when complete and durable. After a failure there is none. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -138,6 +138,15 @@ out:
     return rc;
 }
 
+/* Whether the target's name is on the disk is not known. It is taken back, so that after a failure there is none; but
+ * what it leads to goes only once the name is surely gone: a power loss must not bring back a name with half a
+ * checkpoint. What cannot be taken back stays complete, under whichever name. */
+static void take_back(struct checkpointing *job)
+{
+    job->is_begun = nr_dir_rename(job->parent, job->name, job->parent, job->temporary, NULL) == NORI_OK &&
+                    nr_dir_sync(job->parent, NULL) == NORI_OK;
+}
+
 static nori_status build(struct checkpointing *job, struct nori_error *err)
 {
     struct nr_manifest *manifest = NULL;
@@ -155,7 +164,8 @@ static nori_status build(struct checkpointing *job, struct nori_error *err)
     NR_CHECK(nr_dir_sync(job->target, err));
     NR_CHECK(nr_dir_rename(job->parent, job->temporary, job->parent, job->name, err));
     job->is_begun = false;
-    NR_CHECK(nr_dir_sync(job->parent, err));
+    rc = nr_dir_sync(job->parent, err);
+    if (rc != NORI_OK) take_back(job);
 out:
     nr_manifest_close(manifest);
     return rc;

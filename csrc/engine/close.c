@@ -1,5 +1,5 @@
-/* The orderly end, in six steps: compaction stops, log collection stops, workers are joined, memtables flushed, the log
- * synced, a manifest snapshot written. Whatever fails on the way, everything is given back. */
+/* The orderly end, in seven steps: compaction stops, log collection stops, workers are joined, memtables flushed, the
+ * log synced, a manifest snapshot written, heat saved. Whatever fails on the way, everything is given back. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
@@ -68,14 +68,14 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
             keep_first(first, sync_all(engine, &error), err, &error);
         return false;
     }
-    struct nr_position end = nr_wal_end(engine->wal, NULL);
     struct nr_view *view = nr_view_acquire(engine);
     uint64_t former = engine->counters.log_number;
-    engine->counters.log_number = end.segment + 2; /* Above the spare segment, too. */
+    engine->counters.log_number = nr_wal_next_segment(engine->wal);
     rc = nr_manifest_renew(engine, view->version, &error);
     if (rc != NORI_OK) engine->counters.log_number = former;
     nr_view_release(view);
     keep_first(first, rc, err, &error);
+    if (rc == NORI_OK) nr_heat_save(engine);
     return rc == NORI_OK;
 }
 
@@ -116,6 +116,7 @@ static void release_memory(struct nori_engine *engine)
     engine->blocks = NULL;
     nr_buffer_clear(&engine->scratch);
     nr_buffer_clear(&engine->options_text);
+    nr_buffer_clear(&engine->learned);
 }
 
 /* Whether the caller is the one to give back the memory: the engine has ended, and no call is outside. */
@@ -235,6 +236,7 @@ void nori_destroy(struct nori_engine *engine)
     nr_cond_destroy(&engine->preparation_cond);
     nr_events_clear(&engine->events);
     nr_decisions_clear(&engine->decisions);
+    nr_learn_close(engine);
     nr_free(engine->path);
     nr_free(engine);
 }

@@ -17,8 +17,9 @@ void nr_engine_activate(struct nori_engine *engine)
 {
     unsigned stripe = nr_epoch_enter(&engine->epoch);
     engine->active = nr_view_peek(engine)->layers[0].memtable;
-    engine->active_empty_bytes = nr_memtable_bytes(engine->active);
+    atomic_store_explicit(&engine->active_empty_bytes, nr_memtable_bytes(engine->active), memory_order_relaxed);
     nr_epoch_leave(&engine->epoch, stripe);
+    engine->active_measure_bytes = 0;
 }
 
 /* Under commit_lock. */
@@ -53,8 +54,8 @@ nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence
         if (rc != NORI_OK) return rc;
     }
     if (rc != NORI_OK) return rc;
-    nr_pressure_update(engine);
     nr_workers_kick(engine);
+    nr_pressure_update(engine);
     return rc;
 }
 
@@ -110,7 +111,8 @@ static nori_status apply_locked(struct nori_engine *engine, struct nr_commit *co
     } else {
         NR_CHECK(nr_memtable_reserve(engine->active, payload, commit->count, sequence, err));
     }
-    NR_CHECK(nr_wal_reserve(engine->wal, payload.size, !no_wait, err));
+    enum nr_wal_use use = commit->put_count > 0 ? NR_WAL_PUTS : NR_WAL_DELETES;
+    NR_CHECK(nr_wal_reserve(engine->wal, payload.size, use, !no_wait, err));
     rc = nr_wal_append(engine->wal, sequence, (uint32_t)commit->count, payload, &commit->position, err);
     if (rc != NORI_OK) {
         *is_fatal = true;
@@ -145,20 +147,35 @@ static void count_locked(struct nori_engine *engine, const struct nr_commit *com
     if (engine->scratch.capacity > MAX_KEPT_SCRATCH_BYTES) nr_buffer_clear(&engine->scratch);
 }
 
-static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *commit, bool no_wait, bool *is_rotated,
-                                 bool *is_fatal, struct nori_error *err)
+/* The memtable is at a mark, or the write is large: another one in front if it is full, else the next mark. */
+static nori_status make_room_locked(struct nori_engine *engine, size_t payload_bytes, bool *is_rotated,
+                                    struct nori_error *err)
 {
-    size_t trigger = engine->options.memtable.flush_trigger_bytes;
+    size_t full_bytes = nr_pressure_memtable_bytes(&engine->options);
+    if ((nr_engine_is_full(engine) || payload_bytes >= full_bytes) && !nr_memtable_is_empty(engine->active)) {
+        nori_status rc = rotate_locked(engine, err);
+        if (rc != NORI_OK) return rc;
+        *is_rotated = true;
+    }
+    size_t empty_bytes = atomic_load_explicit(&engine->active_empty_bytes, memory_order_relaxed);
+    size_t next_bytes = nr_memtable_bytes(engine->active) + nr_pressure_step_bytes(&engine->options);
+    engine->active_measure_bytes = NR_MIN(next_bytes, empty_bytes + full_bytes);
+    return NORI_OK;
+}
+
+static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *commit, bool no_wait, bool *is_rotated,
+                                 bool *is_measured, bool *is_fatal, struct nori_error *err)
+{
     size_t payload_bytes = commit->payload.data ? commit->payload.size : commit->value.size;
     nori_status rc = NORI_OK;
     if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire)))
         return nr_fail_poisoned(engine, err);
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
-    bool is_full = nr_engine_is_full(engine) || payload_bytes >= trigger;
-    if (NR_UNLIKELY(is_full && !nr_memtable_is_empty(engine->active))) {
-        rc = rotate_locked(engine, err);
+    *is_measured = payload_bytes >= nr_pressure_step_bytes(&engine->options) ||
+                   nr_memtable_bytes(engine->active) >= engine->active_measure_bytes;
+    if (NR_UNLIKELY(*is_measured)) {
+        rc = make_room_locked(engine, payload_bytes, is_rotated, err);
         if (rc != NORI_OK) return rc;
-        *is_rotated = true;
     }
     rc = apply_locked(engine, commit, no_wait, is_fatal, err);
     if (rc == NORI_OK) count_locked(engine, commit);
@@ -178,25 +195,28 @@ static nori_status admit_giant(struct nori_engine *engine, uint64_t bytes, bool 
 static nori_status try_commit(struct nori_engine *engine, struct nr_commit *commit, bool no_wait,
                               struct nori_error *err)
 {
-    bool is_rotated = false, is_fatal = false;
+    bool is_rotated = false, is_measured = false, is_fatal = false;
     struct nori_error own;
+    uint64_t charge, bytes = commit->payload.data ? commit->payload.size : commit->key.size + commit->value.size;
     if (!err) err = &own; /* A failure of the log is remembered with its cause. */
-    uint64_t bytes = commit->payload.data ? commit->payload.size : commit->key.size + commit->value.size;
-    nori_status rc = nr_pressure_admit(engine, bytes, no_wait, err);
-    if (rc == NORI_OK) rc = admit_giant(engine, bytes, no_wait, err);
+    /* The user's bytes: a batch owes what its operations owe one by one. */
+    nori_status rc = nr_pressure_admit(engine, commit->user_bytes, commit->put_count > 0, no_wait, &charge, err);
     if (rc != NORI_OK) return rc;
-    if (no_wait) {
-        if (!nr_mutex_trylock(&engine->commit_lock)) return NR_FAIL(err, NORI_AGAIN, "another write is under way");
-    } else {
+    rc = admit_giant(engine, bytes, no_wait, err);
+    if (rc != NORI_OK) goto out;
+    if (!no_wait) {
         nr_mutex_lock(&engine->commit_lock);
+    } else if (!nr_mutex_trylock(&engine->commit_lock)) {
+        rc = NR_FAIL(err, NORI_AGAIN, "another write is under way");
+        goto out;
     }
-    rc = commit_locked(engine, commit, no_wait, &is_rotated, &is_fatal, err);
+    rc = commit_locked(engine, commit, no_wait, &is_rotated, &is_measured, &is_fatal, err);
     nr_mutex_unlock(&engine->commit_lock);
     if (NR_UNLIKELY(is_fatal)) nr_engine_poison(engine, err);
-    if (NR_UNLIKELY(is_rotated)) {
-        nr_pressure_update(engine);
-        nr_workers_kick(engine);
-    }
+    if (NR_UNLIKELY(is_rotated)) nr_workers_kick(engine);
+    if (NR_UNLIKELY(is_measured)) nr_pressure_update(engine);
+out:
+    if (NR_UNLIKELY(charge != 0 && !commit->is_applied)) nr_pressure_refund(engine, charge);
     return rc;
 }
 

@@ -92,6 +92,7 @@ nori_status nori_compact(struct nori_engine *engine, const nori_slice *start, co
     link_manual(engine, &manual);
     rc = wait_manual(engine, &manual, fn, arg, err);
     unlink_manual(engine, &manual);
+    nr_pressure_update(engine); /* The last job may not have ended yet, see nr_flush_wait. */
     nr_call_leave(engine);
     return rc;
 }

@@ -16,7 +16,7 @@ static bool add_busy(struct nr_job *job, uint32_t level, const struct nr_slot *s
     return true;
 }
 
-/* The slots a plan reads or replaces. A split touches the slots below, too: their guards change. */
+/* The slots a plan reads or replaces. New guards touch the slots below, too. */
 static bool list_busy(struct nr_job *job)
 {
     const struct nr_plan *plan = &job->plan;
@@ -25,12 +25,13 @@ static bool list_busy(struct nr_job *job)
     if (!add_busy(job, plan->action == NR_ACTION_ADMIT ? 1 : plan->source_level, plan->slot)) return false;
     for (size_t i = 0; i < plan->target_count && plan->action == NR_ACTION_PROMOTE; i++)
         if (!add_busy(job, plan->target_level, plan->targets[i].slot)) return false;
-    if (plan->action != NR_ACTION_SPLIT) return true;
-    for (size_t level = plan->source_level + 1; level < version->level_count; level++) {
+    if (plan->action != NR_ACTION_SPLIT && plan->action != NR_ACTION_JOIN) return true;
+    for (size_t level = plan->source_level; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
-        for (size_t i = nr_level_seek(below, plan->slot->start); i < below->slot_count; i++) {
+        for (size_t i = nr_level_seek(below, plan->start); i < below->slot_count; i++) {
             struct nr_slot *slot = nr_level_slot(below, i);
-            if (!nr_bound_above(plan->slot->end, slot->start)) break;
+            if (!nr_bound_above(plan->end, slot->start)) break;
+            if (slot == plan->slot) continue; /* Listed. */
             if (!add_busy(job, (uint32_t)level, slot)) return false;
         }
     }
@@ -90,6 +91,10 @@ static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct
     view.unsplittable = engine->unsplittable;
     view.unsplittable_count = engine->unsplittable_count;
     view.random = nr_random_next(&engine->random);
+    if (engine->options.guards == NORI_GUARDS_LEARNED) {
+        view.writes = engine->writes;
+        view.reads = engine->reads;
+    }
     for (const struct nr_job *other = engine->jobs; other; other = other->next) {
         if (other->plan.action != NR_ACTION_MERGE_L0) continue;
         const struct nr_slot *level0 = nr_version_level0(other->version);
@@ -135,6 +140,7 @@ static nori_status begin_job(struct nori_engine *engine, struct nr_job **job_out
         struct nr_view *view = nr_view_acquire(engine);
         job->version = nr_version_ref(view->version);
         nr_view_release(view);
+        nr_heat_fold_locked(engine, job->version);
         rc = choose(engine, job, err);
         if (rc == NORI_OK && job->plan.action != NR_ACTION_NONE) {
             if (!list_busy(job))
@@ -166,7 +172,10 @@ static void end_job(struct nori_engine *engine, struct nr_job *job, nori_status 
         engine->compaction_attempts++;
         engine->compaction_error = *error;
         engine->compaction_retry_us = nr_env_monotonic_us(engine->env) + RETRY_US;
+        engine->idle_round = 0; /* There is work. */
     }
+    nr_pressure_note_space(engine, status, error);
+    if (status == NORI_OK) nr_pressure_work_ended(engine);
     nr_cond_broadcast(&engine->done_cond);
     nr_mutex_unlock(&engine->lock);
     job_destroy(job);
@@ -284,9 +293,8 @@ out:
 /* ---------------------------------------------------------------- the edit */
 
 /* A slot's runs with [first, first + count) replaced by 'run' (NULL: nothing). */
-static nori_status set_runs(struct nori_engine *engine, const struct nr_job *job, struct nr_edit *edit,
-                            const struct nr_slot *slot, size_t first, size_t count, struct nr_run *run,
-                            struct nori_error *err)
+static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t first, size_t count,
+                            struct nr_run *run, struct nori_error *err)
 {
     size_t new_count = 0;
     struct nr_run **runs = nr_alloc((slot->run_count + 1) * sizeof *runs);
@@ -294,15 +302,38 @@ static nori_status set_runs(struct nori_engine *engine, const struct nr_job *job
     for (size_t i = 0; i < first; i++) runs[new_count++] = slot->runs[i];
     if (run) runs[new_count++] = run;
     for (size_t i = first + count; i < slot->run_count; i++) runs[new_count++] = slot->runs[i];
-    uint32_t k_max = nr_planner_k_max(job->version, &engine->options, slot->level);
-    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, k_max, runs, new_count, err);
+    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, new_count, err);
+    nr_free(runs);
+    return rc;
+}
+
+/* A slot's runs without what lies in the job's range of those the job takes. */
+static nori_status cut_runs(const struct nr_job *job, struct nr_edit *edit, const struct nr_slot *slot,
+                            struct nori_error *err)
+{
+    const struct nr_plan *plan = &job->plan;
+    size_t count = 0, behind = plan->first_run + plan->run_count;
+    nori_status rc = NORI_OK;
+    struct nr_run **runs = nr_calloc(slot->run_count + 1, sizeof *runs);
+    if (!runs) return nr_fail_memory(err, slot->run_count * sizeof *runs);
+    for (size_t i = 0; i < slot->run_count; i++) {
+        struct nr_run *rest = NULL;
+        if (i < plan->first_run || i >= behind)
+            rest = nr_run_ref(slot->runs[i]);
+        else
+            NR_CHECK(nr_run_subtract(slot->runs[i], plan->start, plan->end, &rest, err));
+        if (rest) runs[count++] = rest;
+    }
+    NR_CHECK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, count, err));
+out:
+    for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
     nr_free(runs);
     return rc;
 }
 
 /* What the job takes away from where it was. */
-static nori_status edit_source(struct nori_engine *engine, const struct nr_job *job, struct nr_edit *edit,
-                               struct nr_run *merged, struct nori_error *err)
+static nori_status edit_source(const struct nr_job *job, struct nr_edit *edit, struct nr_run *merged,
+                               struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
     struct nr_slot *source = source_slot(job);
@@ -318,9 +349,9 @@ static nori_status edit_source(struct nori_engine *engine, const struct nr_job *
         }
         return rc;
     case NR_ACTION_PROMOTE:
-        return set_runs(engine, job, edit, source, plan->first_run, plan->run_count, NULL, err);
+        return cut_runs(job, edit, source, err);
     default:
-        return set_runs(engine, job, edit, source, plan->first_run, plan->run_count, merged, err);
+        return set_runs(edit, source, plan->first_run, plan->run_count, merged, err);
     }
 }
 
@@ -335,13 +366,13 @@ static nori_status install_job(struct nori_engine *engine, const struct nr_job *
     NR_CHECK(nr_edit_create(&edit, err));
     for (size_t i = 0; i < result_count; i++)
         NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
-    NR_CHECK(edit_source(engine, job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
+    NR_CHECK(edit_source(job, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
-        NR_CHECK(
-            set_runs(engine, job, edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
+        NR_CHECK(set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
     nr_turn_take(engine);
     rc = nr_install(engine, edit, 0, err);
     nr_turn_give(engine);
+    if (rc == NORI_OK) nr_heat_note_job(engine, plan, results, first_number);
 out:
     nr_edit_destroy(edit);
     return rc;
@@ -399,10 +430,11 @@ out:
     return rc;
 }
 
-static nori_status split(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
+static nori_status move_guards(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
+    bool is_join = job->plan.action == NR_ACTION_JOIN;
     nr_turn_take(engine);
-    nori_status rc = nr_split_install(engine, &job->plan, err);
+    nori_status rc = is_join ? nr_join_install(engine, &job->plan, err) : nr_split_install(engine, &job->plan, err);
     nr_turn_give(engine);
     return rc;
 }
@@ -416,16 +448,14 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     nori_status rc = begin_job(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
     job->begun_us = nr_env_monotonic_us(engine->env);
-    job->decision_id = nr_decision_of_plan(engine, job->version, &job->plan);
-    if (job->plan.action == NR_ACTION_SPLIT)
-        rc = split(engine, job, err);
+    job->decision_id = nr_decision_of_plan(engine, &job->plan);
+    if (job->plan.action == NR_ACTION_SPLIT || job->plan.action == NR_ACTION_JOIN)
+        rc = move_guards(engine, job, err);
     else
         rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
     end_job(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;
-    nr_pressure_update(engine);
     nr_obsolete_unlink(engine);
-    nr_workers_kick(engine);
     return NORI_OK;
 }

@@ -27,10 +27,24 @@ out:
     return rc;
 }
 
+struct handover {
+    nori_value_fn fn;
+    void *arg;
+    nori_slice value;
+};
+
+static int call_it(void *arg)
+{
+    struct handover *handover = arg;
+    return handover->fn(handover->arg, handover->value) ? 0 : 1;
+}
+
+/* Outside of the call, and of the epoch: the function may wait for its interpreter. */
 static nori_status hand_over(nori_value_fn fn, void *arg, const struct nr_buffer *value, struct nori_error *err)
 {
-    if (fn && !fn(arg, nr_buffer_slice(value))) return nr_fail_memory(err, value->size);
-    return NORI_OK;
+    struct handover handover = {fn, arg, nr_buffer_slice(value)};
+    nori_status rc = fn ? nr_outside_run(call_it, &handover, err) : NORI_OK;
+    return rc == NORI_INTERRUPTED ? nr_fail_memory(err, value->size) : rc;
 }
 
 nori_status nori_pop(struct nori_engine *engine, nori_slice key, const struct nori_write_options *options,

@@ -4,12 +4,18 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "compact/linear_ucb.h"
 #include "engine/engine.h"
+
+_Static_assert(NORI_DECISION_FEATURES == NR_FEATURE_COUNT, "decisions show the scheduler's features");
 
 const char *nori_decision_feature(unsigned index)
 {
     static const char *const names[NORI_DECISION_FEATURES] = {
-        "l0_depth", "pressure", "runs_over_k", "bytes", "read_heat", "write_heat", "scan_heat", "tombstone_density"};
+        [NR_FEATURE_L0_DEPTH] = "l0_depth",       [NR_FEATURE_PRESSURE] = "pressure",
+        [NR_FEATURE_RUNS_OVER_K] = "runs_over_k", [NR_FEATURE_SIZE] = "size",
+        [NR_FEATURE_READ_HEAT] = "read_heat",     [NR_FEATURE_WRITE_HEAT] = "write_heat",
+        [NR_FEATURE_SCAN_HEAT] = "scan_heat",     [NR_FEATURE_TOMBSTONES] = "tombstone_density"};
     return index < NORI_DECISION_FEATURES ? names[index] : NULL;
 }
 
@@ -34,7 +40,7 @@ static struct nori_decision *find_locked(struct nr_decisions *decisions, uint64_
     return &decisions->ring[(id - 1) % NR_DECISION_RING];
 }
 
-uint64_t nr_decision_begin(struct nori_engine *engine, const struct nr_choice *choice)
+uint64_t nr_decision_begin(struct nori_engine *engine, const struct nr_decision_start *choice)
 {
     struct nr_decisions *decisions = &engine->decisions;
     struct nori_decision decision = {
@@ -87,12 +93,12 @@ void nr_decision_reward(struct nori_engine *engine, uint64_t id, double realised
                   (double)copy.id, copy.level, (double)copy.slot_id, copy.predicted_reward, realised);
 }
 
-uint64_t nr_decision_of_plan(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan)
+uint64_t nr_decision_of_plan(struct nori_engine *engine, const struct nr_plan *plan)
 {
     const struct nr_slot *slot = plan->slot;
-    struct nr_pressure_view pressure;
+    struct nr_pressure pressure;
     uint64_t deletes = 0;
-    struct nr_choice choice = {
+    struct nr_decision_start choice = {
         .action = nr_action_name(plan->action),
         .level = plan->source_level,
         .slot_id = slot ? slot->slot_id : 0,
@@ -100,13 +106,16 @@ uint64_t nr_decision_of_plan(struct nori_engine *engine, const struct nr_version
         .predicted_reward = plan->score,
     };
     nr_pressure_measure(engine, &pressure);
-    choice.context[0] = (double)nr_version_l0_depth(version);
-    choice.context[1] = nr_pressure_score(&engine->options, &pressure);
-    choice.context[3] = (double)plan->input_bytes;
+    choice.context[NR_FEATURE_L0_DEPTH] = NR_MIN(pressure.l0_fill, 1);
+    choice.context[NR_FEATURE_PRESSURE] = NR_MIN(pressure.score, 1);
     if (slot) {
+        double share = (double)nr_planner_slot_share(&engine->options, slot->level);
         for (size_t i = 0; i < slot->run_count; i++) deletes += slot->runs[i]->deletes + slot->runs[i]->ranges;
-        choice.context[2] = slot->run_count > slot->k_max ? (double)(slot->run_count - slot->k_max) : 0;
-        choice.context[7] = slot->entries ? (double)deletes / (double)slot->entries : 0;
+        size_t k = nr_planner_slot_k(&engine->options, slot);
+        if (slot->run_count > k)
+            choice.context[NR_FEATURE_RUNS_OVER_K] = (double)(slot->run_count - k) / (double)slot->run_count;
+        choice.context[NR_FEATURE_SIZE] = NR_MIN((double)slot->bytes / share, 1);
+        if (slot->entries) choice.context[NR_FEATURE_TOMBSTONES] = NR_MIN((double)deletes / (double)slot->entries, 1);
     }
     return nr_decision_begin(engine, &choice);
 }

@@ -20,25 +20,24 @@ struct nr_decisions {
 bool nr_decisions_init(struct nr_decisions *decisions);
 void nr_decisions_clear(struct nr_decisions *decisions);
 
-struct nr_choice {
+struct nr_decision_start {
     const char *action;
     uint32_t level; /* Of the source. */
     uint64_t slot_id;
     nori_slice start; /* Where the job's range begins. Cut to fit. */
     bool is_explored; /* Drawn by chance, not because it promised most. */
     double predicted_reward;
-    double context[NORI_DECISION_FEATURES]; /* In the order of nori_decision_feature. */
+    double context[NORI_DECISION_FEATURES]; /* By enum nr_feature, each 0..1. */
 };
 
 /* Notes a choice, and its event; returns its id. No leaf mutex may be held, engine.lock may. */
-uint64_t nr_decision_begin(struct nori_engine *engine, const struct nr_choice *choice);
+uint64_t nr_decision_begin(struct nori_engine *engine, const struct nr_decision_start *choice);
 void nr_decision_end(struct nori_engine *engine, uint64_t id, uint64_t bytes, uint64_t micros);
 /* What it brought, in the unit of what was predicted; and its event. */
 void nr_decision_reward(struct nori_engine *engine, uint64_t id, double realised);
 
-struct nr_version;
 struct nr_plan;
 /* Notes a plan of the planner as a choice: its urgency is what it promises. */
-uint64_t nr_decision_of_plan(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan);
+uint64_t nr_decision_of_plan(struct nori_engine *engine, const struct nr_plan *plan);
 
 #endif

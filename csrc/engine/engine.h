@@ -14,6 +14,7 @@
 #include "base/epoch.h"
 #include "base/histogram.h"
 #include "base/random.h"
+#include "compact/heat.h"
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "engine/decisions.h"
@@ -56,11 +57,11 @@ struct nr_stripe {
     _Alignas(64) _Atomic uint64_t inside; /* Calls of the API under way. Sequentially consistent. */
     _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
     _Alignas(64) _Atomic uint64_t scans;
+    _Atomic uint64_t sheltered; /* Reads that ended above level 1. Threads that share the stripe may lose some. */
+    _Atomic uint32_t searches;  /* Of the levels; one in NR_READ_SAMPLING is learned from. */
 };
 
-/* Gets that searched a slot, by slot id; ids that share a place are far apart. Striped by thread, relaxed. */
-#define NR_SLOT_READ_STRIPES 4
-#define NR_SLOT_READ_PLACES 4096
+#define NR_READ_SAMPLING 256
 
 /* A compaction under way. */
 struct nr_job {
@@ -106,13 +107,13 @@ struct nori_engine {
     struct nr_pin pins NR_GUARDED;      /* By pin_lock: ring, oldest first behind the head. */
     struct nori_scan *scans NR_GUARDED; /* By pin_lock: all open ones. */
     struct nr_stripe stripes[NR_EPOCH_STRIPES];
-    _Atomic uint64_t slot_reads[NR_SLOT_READ_STRIPES][NR_SLOT_READ_PLACES];
 
     /* Writing: by commit_lock. */
     struct nr_mutex commit_lock;
     struct nr_wal *wal;
-    struct nr_memtable *active NR_GUARDED; /* Borrowed from the view, whose layers[0] it is. */
-    size_t active_empty_bytes NR_GUARDED;  /* What it took before the first write. */
+    struct nr_memtable *active NR_GUARDED;  /* Borrowed from the view, whose layers[0] it is. */
+    _Atomic size_t active_empty_bytes;      /* What it took before the first write. Stored under commit_lock. */
+    size_t active_measure_bytes NR_GUARDED; /* From here on it is full, or pressure is to be measured again. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_buffer scratch NR_GUARDED;
     _Atomic uint64_t oldest_write_us; /* Of the memtable written to; 0: it is empty. */
@@ -126,8 +127,14 @@ struct nori_engine {
 
     /* Pressure. */
     _Atomic uint32_t stall_reason; /* 0: writes may go on; else enum nr_stall. */
+    _Atomic bool is_out_of_space;  /* The last flush or compaction to speak of it found no space. Relaxed. */
     _Atomic uint64_t delay_us_per_mib;
-    _Atomic uint64_t debt_ns; /* What writers owe and have not slept. */
+    _Atomic uint64_t debt;          /* What writers owe and have not slept: microseconds times bytes per MiB. */
+    _Atomic uint64_t job_bytes;     /* Buffers of flushes and merges. */
+    _Atomic uint64_t scan_bytes;    /* Blocks and buffers that open scans hold. */
+    enum nori_zone zone NR_GUARDED; /* By lock, like the next two: as measured last. */
+    bool wants_rotation NR_GUARDED; /* Who stalls is to make the memtable written to one that is flushed. */
+    uint64_t idle_round NR_GUARDED; /* The last round of work in which compaction found nothing to do. */
 
     /* Life. */
     _Atomic int state; /* enum nr_engine_state. Sequentially consistent. */
@@ -160,7 +167,11 @@ struct nori_engine {
     uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
-    struct nr_counters counters NR_GUARDED; /* By the manifest turn, but for the numbers below. */
+    uint64_t heat_folded_us NR_GUARDED;  /* The last round, or open. The state of slots' activities: by lock, too. */
+    uint64_t heat_saved_us;              /* Of the maintenance round and close only. */
+    struct nr_buffer learned NR_GUARDED; /* The scheduler's, opaque: as it is kept in HEAT. */
+    struct nr_sketch *writes NR_GUARDED, *reads NR_GUARDED; /* What guards are learned from. NULL: read-only. */
+    struct nr_counters counters NR_GUARDED;                 /* By the manifest turn, but for the numbers below. */
     _Atomic uint64_t next_file_number, next_run_id, next_slot_id;
     struct nr_manifest *manifest;  /* By the manifest turn. */
     struct nr_buffer options_text; /* What the manifest keeps. By the manifest turn. */
@@ -183,7 +194,8 @@ struct nori_engine {
 
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
-    _Atomic uint64_t compaction_bytes_read, stall_micros, writes_delayed, manifest_bytes_before;
+    _Atomic uint64_t compaction_bytes_read, stall_micros, manifest_bytes_before;
+    _Atomic uint64_t writes_delayed, delay_micros, stalls, zone_changes;
     struct nr_histogram latency[NORI_LATENCY_COUNT];
     struct nr_events events;
     struct nr_decisions decisions;
@@ -254,7 +266,7 @@ void nr_view_install(struct nori_engine *engine, struct nr_view *spare, struct n
                      uint64_t flushed_sequence, size_t flushed_layers);
 /* Drops the last view. No call is inside. */
 void nr_view_end(struct nori_engine *engine);
-size_t nr_view_memtable_bytes(const struct nr_view *view);
+size_t nr_view_memtable_bytes(const struct nr_view *view, size_t first); /* Of layers[first] and all older ones. */
 
 /* ---------------------------------------------------------------- moments (snapshot.c) */
 
@@ -276,11 +288,6 @@ NORI_WARN_UNUSED nori_status nr_moments_collect(struct nori_engine *engine, stru
 /* Searches memtables and tables for lookup->key, newest first. Inside the epoch. */
 NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view,
                                             struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
-static inline void nr_slot_count_read(struct nori_engine *engine, uint64_t slot_id)
-{
-    unsigned stripe = nr_epoch_stripe_of_thread() % NR_SLOT_READ_STRIPES;
-    atomic_fetch_add_explicit(&engine->slot_reads[stripe][slot_id % NR_SLOT_READ_PLACES], 1, memory_order_relaxed);
-}
 /* Adds what a read counted to the stripe, and gives back what it pinned. */
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
 /* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
@@ -295,6 +302,62 @@ NORI_WARN_UNUSED nori_status nr_level_iter_create(struct nori_engine *engine, st
                                                   struct nori_error *err);
 /* Drops what open scans hold; they answer NORI_CLOSED from then on. No call is inside. */
 void nr_scans_release(struct nori_engine *engine);
+
+/* ---------------------------------------------------------------- pressure (pressure_score.c, pressure.c) */
+
+enum nr_stall { NR_STALL_NONE, NR_STALL_MEMTABLES, NR_STALL_L0 };
+
+struct nr_pressure_input {
+    size_t l0_depth;       /* Of the deepest stack over any key. */
+    uint64_t memory_bytes; /* What cannot be evicted: memtables, blocks and buffers of scans and jobs. */
+    uint64_t waiting_bytes;
+    size_t waiting_count;       /* Memtables that wait for their flush, and their bytes. */
+    uint64_t active_bytes;      /* Written to the one that does not. */
+    bool is_compaction_pending; /* One runs, or may be found. */
+};
+
+struct nr_pressure {
+    double l0_fill, memory_fill, memtable_fill; /* Of their limits. */
+    double score;
+    enum nori_zone zone; /* Of the worst of the four. */
+    uint64_t delay_us_per_mib;
+    enum nr_stall stall;
+    bool wants_rotation; /* The memtable written to has to be flushed for the stall to end. */
+};
+
+/* Pure. */
+void nr_pressure_judge(const struct nori_options *options, const struct nr_pressure_input *input,
+                       struct nr_pressure *pressure_out);
+uint64_t nr_pressure_memory_limit(const struct nori_options *options);
+/* When a memtable is full: at flush_trigger_bytes, but also at a quarter of memory, lest one alone fills it. */
+uint64_t nr_pressure_memtable_bytes(const struct nori_options *options);
+/* How much the memtable written to grows until pressure is measured again. */
+static inline uint64_t nr_pressure_step_bytes(const struct nori_options *options)
+{
+    return nr_pressure_memory_limit(options) / 64;
+}
+
+/* As of now; what stats report. Takes engine.lock. */
+void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure *pressure_out);
+/* After the view changed, and workers were kicked: decides whether writers stall, and what they owe; wakes them. Not
+ * under any lock but engine.lock's predecessors. */
+void nr_pressure_update(struct nori_engine *engine);
+/* A job has been installed: the same, and workers are kicked. Under engine.lock, before who waits for the job hears of
+ * it: pressure is then what the job left behind. */
+void nr_pressure_work_ended(struct nori_engine *engine);
+/* Compaction looked for work in 'round' of engine.work_round, and found none. Takes engine.lock. */
+void nr_pressure_note_idle(struct nori_engine *engine, uint64_t round);
+/* Before a write of 'bytes': waits while writers stall, pays what is owed. '*charge_out': what stays owed for it. A
+ * failure owes nothing: NORI_AGAIN with no_wait, NORI_BACKPRESSURE, NORI_CLOSED, NORI_INTERRUPTED, NORI_POISONED. A
+ * full disk's stall lets deletes pass. */
+NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool has_puts, bool no_wait,
+                                               uint64_t *charge_out, struct nori_error *err);
+/* A flush or a compaction has ended, with 'error' unless it went well. */
+void nr_pressure_note_space(struct nori_engine *engine, nori_status status, const struct nori_error *error);
+/* The write was not made after all. */
+void nr_pressure_refund(struct nori_engine *engine, uint64_t charge);
+/* What a scan's iterators hold now is memory in use. After each chunk, and at the end. */
+void nr_scan_account(struct nori_engine *engine, struct nr_read *read);
 
 /* ---------------------------------------------------------------- writing (commit.c, write.c, conditional.c) */
 
@@ -327,7 +390,7 @@ void nr_engine_activate(struct nori_engine *engine);
 static inline bool nr_engine_is_full(const struct nori_engine *engine)
 {
     return nr_memtable_bytes(engine->active) - engine->active_empty_bytes >=
-           engine->options.memtable.flush_trigger_bytes;
+           nr_pressure_memtable_bytes(&engine->options);
 }
 /* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
 NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
@@ -340,24 +403,37 @@ NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct n
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
 
-/* ---------------------------------------------------------------- pressure (pressure.c) */
+/* ---------------------------------------------------------------- heat (heat.c) */
 
-enum nr_stall { NR_STALL_NONE, NR_STALL_MEMTABLES, NR_STALL_L0 };
+/* Folds the activity of all slots if the last time is a tenth of an interval ago. Locked: under engine.lock. */
+void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version);
+void nr_heat_fold_due(struct nori_engine *engine);
+/* The heat of a level's slots. 'rates' and 'scratch' have room for all. Under engine.lock. */
+void nr_heat_level_locked(const struct nr_level *level, struct nr_heat_rates *rates, struct nr_heat_density *scratch,
+                          struct nr_heat *heats_out);
 
-/* Design 5's score and zone, from plain numbers. Pure. */
-struct nr_pressure_view {
-    double l0_fill, memory_fill, memtable_fill; /* Of their limits. */
+/* What a flush writes, by slots of level 1: noted entry by entry, counted once it is installed. */
+struct nr_arrivals {
+    const struct nr_level *level; /* Borrowed from the view. NULL: there is no level 1. */
+    size_t slot_index;            /* Of the last key. */
+    uint64_t *bytes;              /* Owned. Of entries, for each slot. */
+    uint64_t total;
 };
-double nr_pressure_score(const struct nori_options *options, const struct nr_pressure_view *view);
-enum nori_zone nr_pressure_zone(const struct nori_options *options, const struct nr_pressure_view *view);
-void nr_pressure_measure(struct nori_engine *engine, struct nr_pressure_view *view_out);
-/* After the view changed: decides whether writers stall, and what they owe; wakes them. Not under any lock but
- * engine.lock's predecessors. */
-void nr_pressure_update(struct nori_engine *engine);
-/* Before a write of 'bytes': waits while writers stall, pays what is owed. NORI_AGAIN with no_wait, NORI_BACKPRESSURE.
- */
-NORI_WARN_UNUSED nori_status nr_pressure_admit(struct nori_engine *engine, uint64_t bytes, bool no_wait,
+NORI_WARN_UNUSED nori_status nr_arrivals_begin(struct nr_arrivals *arrivals, const struct nr_version *version,
                                                struct nori_error *err);
+void nr_arrivals_note(void *arrivals, nori_slice key, uint64_t bytes);
+void nr_arrivals_count(const struct nr_arrivals *arrivals, uint64_t file_bytes);
+void nr_arrivals_clear(struct nr_arrivals *arrivals);
+/* A job was installed: what its slots got from above, and what was written for them ('first_number' as in
+ * nr_merge_job). Its slots are still busy. */
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+                      uint64_t first_number);
+
+/* The file HEAT. Nothing fails with it: lost heat is learned anew. Load: at the end of open, alone. */
+void nr_heat_load(struct nori_engine *engine);
+void nr_heat_save(struct nori_engine *engine);
+/* A maintenance round: folds, and saves every few minutes. */
+void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us);
 
 /* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */
 
@@ -389,14 +465,34 @@ NORI_WARN_UNUSED nori_status nr_flush_once(struct nori_engine *engine, bool *don
 NORI_WARN_UNUSED nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct nori_error *err);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
-/* The edit of a plan that needs no merge of data, SPLIT: new guards. In the turn. */
+/* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
 NORI_WARN_UNUSED nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan,
                                               struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *plan,
+                                             struct nori_error *err);
+
+/* ---------------------------------------------------------------- learning (learn.c) */
+
+NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct nori_error *err);
+void nr_learn_close(struct nori_engine *engine);
+/* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
+void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
+/* A key that a get asked the levels for. Does not wait. */
+void nr_learn_read(struct nori_engine *engine, nori_slice key);
+/* One in NR_READ_SAMPLING of them. Threads that share a stripe may lose each other's counts. */
+static inline void nr_learn_search(struct nori_engine *engine, nori_slice key)
+{
+    struct nr_stripe *stripe = &engine->stripes[nr_epoch_stripe_of_thread()];
+    uint32_t count = atomic_load_explicit(&stripe->searches, memory_order_relaxed) + 1;
+    atomic_store_explicit(&stripe->searches, count, memory_order_relaxed);
+    if (NR_UNLIKELY(count % NR_READ_SAMPLING == 0)) nr_learn_read(engine, key);
+}
 
 NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err);
 void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
 /* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */
 void nr_workers_kick(struct nori_engine *engine);
+void nr_workers_kick_locked(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
 /* Without threads: does all work that is due. With threads: nothing. */

@@ -5,13 +5,16 @@
 
 #define RETRY_US 100000
 
-/* How many of the oldest waiting memtables go into one table: one, or several small ones. */
+/* How many of the oldest waiting memtables go into one table: one, or several small ones. Where there was no space for
+ * that, all every other time: what newer ones delete takes none. Only for who has is_flushing. */
 static size_t choose_layers(const struct nori_engine *engine, const struct nr_view *view)
 {
     size_t count = 0, bytes = 0;
+    if (atomic_load_explicit(&engine->is_out_of_space, memory_order_relaxed) && engine->flush_attempts % 2 == 1)
+        return view->layer_count - 1;
     for (size_t i = view->layer_count - 1; i >= 1; i--) {
         bytes += nr_memtable_bytes(view->layers[i].memtable);
-        if (count > 0 && bytes > engine->options.memtable.flush_trigger_bytes) break;
+        if (count > 0 && bytes > nr_pressure_memtable_bytes(&engine->options)) break;
         count++;
     }
     return count;
@@ -54,15 +57,22 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
     size_t moment_count = 0, first = view->layer_count - count;
     uint64_t bytes = 0, begun_us = nr_env_monotonic_us(engine->env);
     struct nr_merge_context context = engine->merging;
+    struct nr_arrivals arrivals;
     nori_status rc = NORI_OK;
     context.admit_bytes = NULL; /* Flushes always get in, also when the engine closes. */
+    context.note_entry = nr_arrivals_note;
+    context.note_arg = &arrivals;
+    NR_CHECK(nr_arrivals_begin(&arrivals, view->version, err));
     for (size_t i = 0; i < count; i++) memtables[i] = view->layers[first + i].memtable;
     NR_CHECK(nr_moments_collect(engine, &moments, &moment_count, err));
     NR_CHECK(nr_flush_execute(&context, memtables, count, moments, moment_count, nr_engine_now_ms(engine), &run, &bytes,
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, bytes, begun_us, err));
+    nr_arrivals_count(&arrivals, run ? run->bytes : 0);
+    nr_learn_flush(engine, run);
 out:
+    nr_arrivals_clear(&arrivals);
     nr_free(moments);
     nr_run_unref(run);
     return rc;
@@ -85,7 +95,11 @@ static void end_flush(struct nori_engine *engine, nori_status status, const stru
     engine->flush_attempts++;
     engine->flush_status = status;
     engine->unsplittable_count = engine->unsplittable_next = 0; /* New data may bring keys to cut at. */
-    if (status != NORI_OK) engine->flush_error = *error;
+    if (status != NORI_OK)
+        engine->flush_error = *error;
+    else
+        nr_pressure_work_ended(engine);
+    nr_pressure_note_space(engine, status, error);
     engine->flush_retry_us = status == NORI_OK ? 0 : nr_env_monotonic_us(engine->env) + RETRY_US;
     if (atomic_load(&engine->flushed_sequence) >= engine->recovered_sequence)
         atomic_store(&engine->is_recovery_pending, false);
@@ -107,9 +121,7 @@ nori_status nr_flush_once(struct nori_engine *engine, bool *done_out, struct nor
         nr_view_release(view);
         end_flush(engine, rc, err);
         if (rc != NORI_OK) return rc;
-        nr_pressure_update(engine);
         nr_log_collect(engine);
-        nr_workers_kick(engine);
         return NORI_OK;
     }
     nr_view_release(view);
@@ -140,6 +152,7 @@ nori_status nr_flush_wait(struct nori_engine *engine, uint64_t sequence, struct 
         }
     }
     nr_mutex_unlock(&engine->lock);
+    nr_pressure_update(engine); /* The flush may not have ended yet: its caller finds the pressure that it leaves. */
     return rc;
 }
 

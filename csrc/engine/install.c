@@ -63,11 +63,11 @@ nori_status nr_manifest_renew(struct nori_engine *engine, struct nr_version *ver
     return rc;
 }
 
-/* The manifest's own failure, not that of memory, ends all writing. */
+/* The manifest's own failure, not that of memory or space, ends all writing. */
 static nori_status append(struct nori_engine *engine, const struct nr_edit *edit, struct nori_error *err)
 {
     nori_status rc = nr_manifest_append(engine->manifest, edit, err);
-    if (rc != NORI_OK && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
+    if (rc != NORI_OK && rc != NORI_NO_MEMORY && !nr_manifest_is_torn(engine->manifest)) nr_engine_poison(engine, err);
     return rc;
 }
 
@@ -84,11 +84,15 @@ nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t 
     struct nr_counters counters = counters_now(engine);
     counters.flushed_sequence = counters.log_number = 0; /* Only what the edit itself says. */
     nr_edit_set_counters(edit, &counters);
-    NR_CHECK(nr_edit_apply(edit, view->version, &next, err));
+    nr_mutex_lock(&engine->lock);
+    rc = nr_edit_apply(edit, view->version, &next, err);
+    nr_mutex_unlock(&engine->lock);
+    if (rc != NORI_OK) goto out;
 #ifdef NR_DEBUG
     NR_CHECK(nr_version_check(next, err));
 #endif
-    if (nr_manifest_is_large(engine->manifest)) NR_CHECK(nr_manifest_renew(engine, view->version, err));
+    if (nr_manifest_is_large(engine->manifest) || nr_manifest_is_torn(engine->manifest))
+        NR_CHECK(nr_manifest_renew(engine, view->version, err));
     NR_CHECK(append(engine, edit, err));
     const struct nr_counters *edited = nr_edit_counters(edit);
     engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
@@ -132,16 +136,42 @@ void nr_file_unreferenced(void *arg, struct nr_table_file *file)
     atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
 }
 
+/* In the turn. A manifest that a full disk has torn is replaced: the new one needs no marks. */
+static nori_status settle_manifest(struct nori_engine *engine, struct nori_error *err)
+{
+    if (!nr_manifest_is_torn(engine->manifest)) {
+        nori_status rc = nr_manifest_settle(engine->manifest, err);
+        if (rc != NORI_OK && !nr_manifest_is_torn(engine->manifest)) nr_engine_poison(engine, err);
+        return rc;
+    }
+    struct nr_view *view = nr_view_acquire(engine);
+    nori_status rc = nr_manifest_renew(engine, view->version, err);
+    nr_view_release(view);
+    return rc;
+}
+
 /* The marks of all edits so far on disk. False: nothing may be unlinked. */
 static bool settle(struct nori_engine *engine)
 {
     struct nori_error error;
     if (atomic_load(&engine->is_poisoned)) return false;
     nr_turn_take(engine);
-    nori_status rc = nr_manifest_settle(engine->manifest, &error);
+    nori_status rc = settle_manifest(engine, &error);
     nr_turn_give(engine);
-    if (rc != NORI_OK) nr_engine_poison(engine, &error);
     return rc == NORI_OK;
+}
+
+/* A later round tries again. */
+static void put_back(struct nori_engine *engine, struct nr_table_file *file)
+{
+    uint64_t count = 1;
+    struct nr_table_file *last = file;
+    for (; last->next; last = last->next) count++;
+    nr_mutex_lock(&engine->obsolete_lock);
+    last->next = engine->obsolete;
+    engine->obsolete = file;
+    nr_mutex_unlock(&engine->obsolete_lock);
+    atomic_fetch_add(&engine->obsolete_count, count);
 }
 
 void nr_obsolete_unlink(struct nori_engine *engine)
@@ -154,8 +184,12 @@ void nr_obsolete_unlink(struct nori_engine *engine)
     engine->obsolete = NULL;
     atomic_store(&engine->obsolete_count, 0);
     nr_mutex_unlock(&engine->obsolete_lock);
-    /* Where the mark cannot be written the files stay; the next open finds that nothing names them. */
     bool is_settled = settle(engine);
+    if (file && !is_settled && !atomic_load(&engine->is_poisoned)) {
+        put_back(engine, file);
+        return;
+    }
+    /* Of a poisoned engine the files stay; the next open finds that nothing names them. */
     while (file) {
         struct nr_table_file *next = file->next;
         nr_table_cache_drop(engine->tables, &file->handle, true);

@@ -42,6 +42,7 @@ static nori_status open_slot(struct level_iter *iter, size_t index, struct nori_
         count++;
     }
     if (rc == NORI_OK) {
+        if (count > 0) nr_activity_count_scan(slot->activity, nr_epoch_stripe_of_thread());
         rc = nr_merge_iter_create(children, count, &iter->child, err);
     } else {
         for (size_t i = 0; i < count; i++) nr_iter_destroy(children[i]);

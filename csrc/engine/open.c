@@ -127,6 +127,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .next_run_id = next_run_id,
         .admit_bytes = admit_bytes,
         .on_unreferenced = nr_file_unreferenced,
+        .job_bytes = &engine->job_bytes,
         .arg = engine,
     };
     return NORI_OK;
@@ -148,10 +149,12 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(nr_database_create(engine, params, err));
     else
         NR_CHECK(nr_database_recover(engine, params, err));
+    nr_heat_load(engine);
     if (!params->read_only) {
-        nr_pressure_update(engine);
-        NR_CHECK(nr_workers_start(engine, err));
         nr_workers_kick(engine);
+        nr_pressure_update(engine);
+        NR_CHECK(nr_learn_open(engine, err));
+        NR_CHECK(nr_workers_start(engine, err));
     }
 out:
     return rc;

@@ -23,19 +23,38 @@ static nori_status search_slot(struct nori_engine *engine, const struct nr_slot 
     return NORI_OK;
 }
 
+/* A read that ended above level 1 knows no slot. One in so many looks for its own, and stands for the others. */
+#define SHELTERED_PER_SAMPLE 64
+
+static void count_sheltered(struct nori_engine *engine, const struct nr_version *version, nori_slice key)
+{
+    unsigned index = nr_epoch_stripe_of_thread();
+    _Atomic uint64_t *counter = &engine->stripes[index].sheltered;
+    uint64_t nth = atomic_load_explicit(counter, memory_order_relaxed) + 1;
+    atomic_store_explicit(counter, nth, memory_order_relaxed);
+    if (NR_LIKELY(nth % SHELTERED_PER_SAMPLE != 0) || version->level_count < 2) return;
+    nr_activity_count_sheltered(nr_level_find(version->levels[1], key)->activity, index, SHELTERED_PER_SAMPLE);
+}
+
 nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view, struct nr_lookup *lookup,
                            struct nr_read *read, struct nori_error *err)
 {
     const struct nr_version *version = view->version;
     for (size_t i = 0; i < view->layer_count; i++) {
         nr_memtable_get(view->layers[i].memtable, lookup);
-        if (nr_lookup_decided(lookup)) return NORI_OK;
+        if (!nr_lookup_decided(lookup)) continue;
+        count_sheltered(engine, version, lookup->key);
+        return NORI_OK;
     }
+    nr_learn_search(engine, lookup->key);
     for (size_t level = 0; level < version->level_count; level++) {
         if (version->levels[level]->max_run_count == 0) continue;
         const struct nr_slot *slot = nr_level_find(version->levels[level], lookup->key);
+        uint64_t probed_before = read->runs_probed;
         nori_status rc = search_slot(engine, slot, lookup, read, err);
-        if (level > 0 && rc != NORI_AGAIN) nr_slot_count_read(engine, slot->slot_id);
+        if (level > 0 && rc != NORI_AGAIN)
+            nr_activity_count_search(slot->activity, nr_epoch_stripe_of_thread(), read->runs_probed - probed_before);
+        if (level == 0 && rc == NORI_OK && nr_lookup_decided(lookup)) count_sheltered(engine, version, lookup->key);
         if (rc != NORI_OK || nr_lookup_decided(lookup)) return rc;
     }
     return NORI_OK;
@@ -56,8 +75,12 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     add(&counters->filter_negatives, read->filter_negatives);
     add(&counters->filter_false_positives, read->filter_false_positives);
     nr_read_clear(read);
-    bool no_wait = read->no_wait, is_scan = read->is_scan;
-    *read = (struct nr_read){.no_wait = no_wait, .is_scan = is_scan};
+    *read = (struct nr_read){
+        .no_wait = read->no_wait,
+        .is_scan = read->is_scan,
+        .held_bytes = read->held_bytes,
+        .accounted_bytes = read->accounted_bytes,
+    };
 }
 
 /* Blocks evicted by a read cannot be freed while it is inside the epoch: done when it is outside. */

@@ -265,6 +265,7 @@ nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_
     if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
     if (scan->read.blocks_read > 0) nr_epoch_collect(&scan->engine->epoch);
     nr_read_account(scan->engine, stripe, &scan->read);
+    nr_scan_account(scan->engine, &scan->read);
     nr_call_leave(scan->engine);
     return rc;
 }
@@ -342,6 +343,7 @@ void nr_scans_release(struct nori_engine *engine)
         scan->is_held = true; /* Its iterator still counts into scan->read. */
         nr_mutex_unlock(&engine->pin_lock);
         give_back(holdings);
+        nr_scan_account(engine, &scan->read);
         nr_mutex_lock(&engine->pin_lock);
         scan->is_held = false;
     }
@@ -368,6 +370,7 @@ void nori_scan_destroy(struct nori_scan *scan)
         give_back(holdings);
         nr_pin_remove(engine, &scan->pin);
     }
+    nr_scan_account(engine, &scan->read);
     nr_read_clear(&scan->read);
     nr_call_release(engine, stripe);
     nr_buffer_clear(&scan->start);

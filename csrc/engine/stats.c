@@ -71,7 +71,7 @@ static void measure_tree(struct nori_engine *engine, struct nori_stats *stats)
     uint64_t file_bytes = atomic_load(&engine->file_bytes);
     stats->snapshot_pinned_bytes = file_bytes > stats->bytes_on_disk ? file_bytes - stats->bytes_on_disk : 0;
     stats->l0_files = nr_version_l0_depth(view->version);
-    stats->memtable_bytes = nr_view_memtable_bytes(view);
+    stats->memtable_bytes = nr_view_memtable_bytes(view, 0);
     stats->immutable_memtables = view->layer_count - 1;
     nr_view_release(view);
 }
@@ -96,11 +96,12 @@ static void measure_writing(struct nori_engine *engine, struct nori_stats *stats
 nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out, struct nori_error *err)
 {
     unsigned stripe;
-    struct nr_pressure_view pressure;
+    struct nr_pressure pressure;
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
     memset(stats_out, 0, sizeof *stats_out);
     sum_stripes(engine, stats_out);
+    nr_heat_fold_due(engine);
     measure_tree(engine, stats_out);
     measure_writing(engine, stats_out);
     stats_out->user_bytes_written = atomic_load(&engine->user_bytes_written);
@@ -110,11 +111,14 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->compaction_bytes_written = atomic_load(&engine->compaction_bytes_written);
     stats_out->compaction_bytes_read = atomic_load(&engine->compaction_bytes_read);
     stats_out->stall_micros = atomic_load(&engine->stall_micros);
-    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
     stats_out->sequence = atomic_load(&engine->published_sequence);
     nr_pressure_measure(engine, &pressure);
-    stats_out->pressure = nr_pressure_score(&engine->options, &pressure);
-    stats_out->zone = nr_pressure_zone(&engine->options, &pressure);
+    stats_out->pressure = pressure.score;
+    stats_out->zone = pressure.zone;
+    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
+    stats_out->delay_micros = atomic_load(&engine->delay_micros);
+    stats_out->stalls = atomic_load(&engine->stalls);
+    stats_out->zone_changes = atomic_load(&engine->zone_changes);
     for (int op = 0; op < NORI_LATENCY_COUNT; op++) nr_histogram_summary(&engine->latency[op], &stats_out->latency[op]);
     stats_out->latency[NORI_LATENCY_GET].count = stats_out->gets;
     stats_out->poisoned = atomic_load(&engine->is_poisoned);
@@ -155,6 +159,36 @@ static nori_slice copy_key(uint8_t **keys, nori_slice key)
     return copy;
 }
 
+/* Under the engine's lock: what activity says of the slots of a level. 'memory' has room for measure_bytes of them. */
+static void measure_activity(const struct nr_level *level, void *memory, struct nori_slot *slots)
+{
+    struct nr_heat *heats = memory;
+    struct nr_heat_rates *rates = (struct nr_heat_rates *)(heats + level->slot_count);
+    struct nr_heat_density *scratch = (struct nr_heat_density *)(rates + level->slot_count);
+    nr_heat_level_locked(level, rates, scratch, heats);
+    for (size_t i = 0; i < level->slot_count; i++) {
+        const struct nr_activity *activity = nr_level_slot(level, i)->activity;
+        const struct nr_activity_state *state = &activity->state;
+        struct nori_slot *out = &slots[i];
+        out->heat = heats[i].heat;
+        out->read_heat = heats[i].read;
+        out->write_heat = heats[i].write;
+        out->scan_heat = heats[i].scan;
+        struct nr_activity_counts counts = nr_activity_peek(activity);
+        uint64_t arrived = state->bytes_arrived + counts.bytes_arrived;
+        out->write_amp = arrived ? (double)state->bytes_rewritten / (double)arrived : 0;
+        out->reads = state->searches + counts.searches;
+        out->read_amp = state->probes_per_read;
+        if (out->read_amp == 0 && counts.searches > 0)
+            out->read_amp = (double)counts.runs_probed / (double)counts.searches;
+    }
+}
+
+static size_t measure_bytes(size_t slot_count)
+{
+    return slot_count * (sizeof(struct nr_heat) + sizeof(struct nr_heat_rates) + sizeof(struct nr_heat_density));
+}
+
 static void describe(struct nori_engine *engine, const struct nr_slot *slot, uint8_t **keys, struct nori_slot *out)
 {
     uint64_t deletes = 0;
@@ -164,24 +198,23 @@ static void describe(struct nori_engine *engine, const struct nr_slot *slot, uin
     out->start = copy_key(keys, slot->start);
     if (!slot->end.infinite) out->stop = copy_key(keys, slot->end.key);
     out->runs = slot->run_count;
-    out->k_max = slot->k_max;
+    out->k_max = nr_planner_slot_k(options, slot);
     out->files = count_files(slot);
     out->bytes = slot->bytes;
     out->entries = slot->entries;
     out->tombstone_density = slot->entries ? (double)deletes / (double)slot->entries : 0;
-    out->mode = slot->k_max <= 1                             ? NORI_MODE_LEVELED
-                : slot->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED
-                                                             : NORI_MODE_HYBRID;
-    out->read_amp = (double)slot->run_count;
-    for (int i = 0; i < NR_SLOT_READ_STRIPES; i++)
-        out->reads += atomic_load(&engine->slot_reads[i][slot->slot_id % NR_SLOT_READ_PLACES]);
+    out->mode = out->k_max <= 1                             ? NORI_MODE_LEVELED
+                : out->k_max >= (uint64_t)options->k_global ? NORI_MODE_TIERED
+                                                            : NORI_MODE_HYBRID;
 }
 
 nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,
                        struct nori_error *err)
 {
     unsigned stripe;
-    size_t count = 0, key_bytes = 0;
+    size_t count = 0, key_bytes = 0, widest = 0;
+    struct nori_slot *slots = NULL;
+    void *scratch = NULL;
     *slots_out = NULL;
     *count_out = 0;
     nori_status rc = nr_call_enter(engine, &stripe, err);
@@ -189,25 +222,37 @@ nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out,
     struct nr_view *view = nr_view_acquire(engine);
     const struct nr_version *version = view->version;
     for (size_t level = 1; level < version->level_count; level++) {
-        for (size_t i = 0; i < version->levels[level]->slot_count && version->levels[level]->max_run_count > 0; i++) {
+        if (version->levels[level]->max_run_count == 0) continue;
+        widest = NR_MAX(widest, version->levels[level]->slot_count);
+        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
             const struct nr_slot *slot = nr_level_slot(version->levels[level], i);
             key_bytes += slot->start.size + (slot->end.infinite ? 0 : slot->end.key.size) + 1;
             count++;
         }
     }
-    struct nori_slot *slots = nr_alloc(count * sizeof *slots + key_bytes + 1);
-    if (!slots) {
+    slots = nr_alloc(count * sizeof *slots + key_bytes + 1);
+    scratch = nr_alloc(measure_bytes(widest) + 1);
+    if (!slots || !scratch) {
+        nr_free(slots);
         rc = nr_fail_memory(err, count * sizeof *slots + key_bytes);
         goto out;
     }
     uint8_t *keys = (uint8_t *)(slots + count);
     size_t next = 0;
-    for (size_t level = 1; level < version->level_count; level++)
-        for (size_t i = 0; i < version->levels[level]->slot_count && version->levels[level]->max_run_count > 0; i++)
-            describe(engine, nr_level_slot(version->levels[level], i), &keys, &slots[next++]);
+    nr_mutex_lock(&engine->lock);
+    nr_heat_fold_locked(engine, version);
+    for (size_t level = 1; level < version->level_count; level++) {
+        const struct nr_level *here = version->levels[level];
+        if (here->max_run_count == 0) continue;
+        for (size_t i = 0; i < here->slot_count; i++) describe(engine, nr_level_slot(here, i), &keys, &slots[next + i]);
+        measure_activity(here, scratch, &slots[next]);
+        next += here->slot_count;
+    }
+    nr_mutex_unlock(&engine->lock);
     *slots_out = slots;
     *count_out = count;
 out:
+    nr_free(scratch);
     nr_view_release(view);
     nr_call_leave(engine);
     return rc;

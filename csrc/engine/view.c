@@ -67,7 +67,7 @@ nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version
     struct nr_view *view = view_create();
     nori_status rc = NORI_OK;
     if (!view) return nr_fail_memory(err, sizeof *view);
-    rc = nr_memtable_create(&engine->epoch, engine->options.memtable.flush_trigger_bytes, &memtable, err);
+    rc = nr_memtable_create(&engine->epoch, nr_pressure_memtable_bytes(&engine->options), &memtable, err);
     if (rc != NORI_OK) {
         nr_view_release(view);
         return rc;
@@ -87,7 +87,7 @@ nori_status nr_view_push(struct nori_engine *engine, uint64_t log_segment, struc
     struct nr_memtable *memtable = NULL;
     struct nr_view *view = view_create(), *former = NULL;
     if (!view) return nr_fail_memory(err, sizeof *view);
-    nori_status rc = nr_memtable_create(&engine->epoch, engine->options.memtable.flush_trigger_bytes, &memtable, err);
+    nori_status rc = nr_memtable_create(&engine->epoch, nr_pressure_memtable_bytes(&engine->options), &memtable, err);
     if (rc != NORI_OK) {
         nr_view_release(view);
         return rc;
@@ -134,9 +134,9 @@ void nr_view_end(struct nori_engine *engine)
     nr_view_release(view);
 }
 
-size_t nr_view_memtable_bytes(const struct nr_view *view)
+size_t nr_view_memtable_bytes(const struct nr_view *view, size_t first)
 {
     size_t bytes = 0;
-    for (size_t i = 0; i < view->layer_count; i++) bytes += nr_memtable_bytes(view->layers[i].memtable);
+    for (size_t i = first; i < view->layer_count; i++) bytes += nr_memtable_bytes(view->layers[i].memtable);
     return bytes;
 }

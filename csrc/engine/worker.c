@@ -10,7 +10,8 @@
 
 static bool is_due_us(uint64_t now_us, uint64_t since_us, double seconds)
 {
-    return now_us - since_us >= (uint64_t)(seconds * 1e6);
+    /* 'since' may be later: a writer sets it after the round has begun. */
+    return now_us > since_us && now_us - since_us >= (uint64_t)(seconds * 1e6);
 }
 
 /* Whether appended bytes wait for a sync at intervals. */
@@ -84,6 +85,7 @@ static void maintain(struct nori_engine *engine)
     }
     nr_event_note_log(engine);
     nr_obsolete_unlink(engine);
+    nr_heat_maintain(engine, now_us);
 }
 
 static bool is_stopping(struct nori_engine *engine)
@@ -201,8 +203,9 @@ static void compaction_thread(void *arg)
     bool stop = false;
     while (!stop) {
         bool done = true;
-        while (done && !is_stopping(engine))
-            if (nr_compact_once(engine, &done, NULL) != NORI_OK) break;
+        nori_status rc = NORI_OK;
+        while (rc == NORI_OK && done && !is_stopping(engine)) rc = nr_compact_once(engine, &done, NULL);
+        if (rc == NORI_OK && !done) nr_pressure_note_idle(engine, round);
         nr_mutex_lock(&engine->lock);
         uint64_t now_us = nr_env_monotonic_us(engine->env);
         uint64_t retry_us = engine->compaction_retry_us > now_us ? engine->compaction_retry_us : 0;
@@ -211,11 +214,16 @@ static void compaction_thread(void *arg)
     }
 }
 
+void nr_workers_kick_locked(struct nori_engine *engine)
+{
+    engine->work_round++;
+    nr_cond_broadcast(&engine->work_cond);
+}
+
 void nr_workers_kick(struct nori_engine *engine)
 {
     nr_mutex_lock(&engine->lock);
-    engine->work_round++;
-    nr_cond_broadcast(&engine->work_cond);
+    nr_workers_kick_locked(engine);
     nr_mutex_unlock(&engine->lock);
 }
 
@@ -267,9 +275,13 @@ static bool run_round(struct nori_engine *engine)
     uint64_t now_us = nr_env_monotonic_us(engine->env);
     nr_mutex_lock(&engine->lock);
     bool may_flush = engine->flush_retry_us <= now_us;
+    uint64_t round = engine->work_round;
     nr_mutex_unlock(&engine->lock);
     if (may_flush && nr_flush_once(engine, &is_flushed, NULL) != NORI_OK) is_flushed = false;
-    if (nr_compact_once(engine, &is_compacted, NULL) != NORI_OK) is_compacted = false;
+    if (nr_compact_once(engine, &is_compacted, NULL) != NORI_OK)
+        is_compacted = false;
+    else if (!is_compacted)
+        nr_pressure_note_idle(engine, round);
     maintain(engine);
     prepare_log(engine);
     return is_flushed || is_compacted;

@@ -12,6 +12,7 @@
 #define NR_MAGIC_SEGMENT 0x474f4c2d49524f4eull  /* NORI-LOG */
 #define NR_MAGIC_MANIFEST 0x4e414d2d49524f4eull /* NORI-MAN */
 #define NR_MAGIC_TABLE 0x5453532d49524f4eull    /* NORI-SST */
+#define NR_MAGIC_HEAT 0x4145482d49524f4eull     /* NORI-HEA */
 #define NR_FILE_HEADER_EXTRA 4
 
 struct nr_file_header {

@@ -56,6 +56,8 @@ enum nr_file_kind {
     NR_FILE_OTHER, /* Not ours; never touched. */
     NR_FILE_CURRENT,
     NR_FILE_CURRENT_TEMPORARY,
+    NR_FILE_HEAT,
+    NR_FILE_HEAT_TEMPORARY,
     NR_FILE_LOCK,
     NR_FILE_MANIFEST,
     NR_FILE_TABLE,
@@ -64,6 +66,8 @@ enum nr_file_kind {
 #define NR_FILE_NAME_BYTES 40
 #define NR_CURRENT_NAME "CURRENT"
 #define NR_CURRENT_TEMPORARY_NAME "CURRENT.tmp"
+#define NR_HEAT_NAME "HEAT"
+#define NR_HEAT_TEMPORARY_NAME "HEAT.tmp"
 #define NR_LOCK_NAME "LOCK"
 #define NR_WAL_DIRECTORY "wal"
 

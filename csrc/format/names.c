@@ -45,6 +45,8 @@ enum nr_file_kind nr_name_parse(const char *name, uint64_t *number_out)
     *number_out = 0;
     if (strcmp(name, NR_CURRENT_NAME) == 0) return NR_FILE_CURRENT;
     if (strcmp(name, NR_CURRENT_TEMPORARY_NAME) == 0) return NR_FILE_CURRENT_TEMPORARY;
+    if (strcmp(name, NR_HEAT_NAME) == 0) return NR_FILE_HEAT;
+    if (strcmp(name, NR_HEAT_TEMPORARY_NAME) == 0) return NR_FILE_HEAT_TEMPORARY;
     if (strcmp(name, NR_LOCK_NAME) == 0) return NR_FILE_LOCK;
     if (strncmp(name, MANIFEST_PREFIX, sizeof(MANIFEST_PREFIX) - 1) == 0) {
         rest = parse_number(name + sizeof(MANIFEST_PREFIX) - 1, &number);

@@ -139,8 +139,8 @@ struct nori_options {
         uint64_t retain_bytes;
     } wal;
     struct {
-        uint64_t flush_trigger_bytes;
-        double wal_age_trigger_sec; /* 0: never. */
+        uint64_t flush_trigger_bytes; /* At most a quarter of resources.memtables_mib counts. */
+        double wal_age_trigger_sec;   /* 0: never. */
     } memtable;
     struct {
         int64_t max_files;
@@ -333,8 +333,9 @@ NORI_WARN_UNUSED nori_status nori_get_many(struct nori_engine *engine, const str
                                            const nori_slice *keys, size_t count, unsigned flags, nori_values_fn fn,
                                            void *arg, struct nori_error *error);
 
-/* Atomic against all other writers. 'fn' receives the old value where there was one ('*found_out'); again, in place of
- * what it received before, when another writer came between; for nothing, if the call then fails or finds nothing. */
+/* Atomic against all other writers. 'fn' receives the old value where there was one ('*found_out') before anything is
+ * written; again, in place of what it received before, when another writer came between; for nothing, if the call then
+ * fails or finds nothing. Where it is false nothing is written. */
 NORI_WARN_UNUSED nori_status nori_pop(struct nori_engine *engine, nori_slice key,
                                       const struct nori_write_options *options, nori_value_fn fn, void *arg,
                                       bool *found_out, struct nori_error *error);
@@ -447,7 +448,10 @@ struct nori_stats {
     uint64_t snapshot_pinned_bytes, view_pinned_bytes;
     uint64_t gets, puts, deletes, scans, runs_probed, blocks_read, filter_negatives, filter_false_positives;
     uint64_t block_cache_hits, block_cache_misses, l0_files, memtable_bytes, immutable_memtables;
-    uint64_t wal_segments, wal_segments_deleted, stall_micros, writes_delayed;
+    uint64_t wal_segments, wal_segments_deleted;
+    uint64_t stall_micros; /* That writers waited, stalled and delayed. */
+    uint64_t delay_micros; /* Of those, delayed. */
+    uint64_t stalls, writes_delayed, zone_changes;
     double pressure;
     int zone; /* enum nori_zone */
     uint64_t sequence, synced_sequence;
@@ -467,10 +471,11 @@ struct nori_slot {
     nori_slice stop; /* data NULL: without end. */
     uint64_t runs, k_max, files, bytes, entries;
     double tombstone_density;
-    double heat, read_heat, write_heat, scan_heat;
-    int mode; /* enum nori_mode */
-    uint64_t reads;
-    double write_amp, read_amp;
+    double heat, read_heat, write_heat, scan_heat; /* 0 to 1, within the level; heat is the greater of read and scan. */
+    int mode;                                      /* enum nori_mode */
+    uint64_t reads;                                /* That searched the slot, since open. */
+    double write_amp;                              /* Bytes that merges wrote for it, per byte that came from above. */
+    double read_amp; /* Runs probed per read that searched it, as measured; 0: none did. */
 };
 /* The slots of levels 1 and deeper, in order. '*slots_out' is one block of memory: nori_free. */
 NORI_WARN_UNUSED nori_status nori_slots(struct nori_engine *engine, struct nori_slot **slots_out, size_t *count_out,

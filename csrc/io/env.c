@@ -152,8 +152,8 @@ out:
     return rc;
 }
 
-nori_status nr_file_replace(struct nr_dir *dir, const char *temporary, const char *name, nori_slice data,
-                            struct nori_error *err)
+static nori_status replace(struct nr_dir *dir, const char *temporary, const char *name, nori_slice data, bool is_synced,
+                           struct nori_error *err)
 {
     nori_status rc;
     struct nr_file *file = NULL;
@@ -162,10 +162,10 @@ nori_status nr_file_replace(struct nr_dir *dir, const char *temporary, const cha
     NR_CHECK(create_anew(dir, temporary, &file, err));
     is_left = true;
     NR_CHECK(nr_file_append(file, data, err));
-    NR_CHECK(nr_file_sync(file, err));
+    if (is_synced) NR_CHECK(nr_file_sync(file, err));
     NR_CHECK(nr_dir_rename(dir, temporary, dir, name, err));
     is_left = false;
-    NR_CHECK(nr_dir_sync(dir, err));
+    if (is_synced) NR_CHECK(nr_dir_sync(dir, err));
 out:
     nr_file_close(file);
     if (is_left) {
@@ -174,6 +174,18 @@ out:
         (void)ignored;
     }
     return rc;
+}
+
+nori_status nr_file_replace(struct nr_dir *dir, const char *temporary, const char *name, nori_slice data,
+                            struct nori_error *err)
+{
+    return replace(dir, temporary, name, data, true, err);
+}
+
+nori_status nr_file_replace_unsynced(struct nr_dir *dir, const char *temporary, const char *name, nori_slice data,
+                                     struct nori_error *err)
+{
+    return replace(dir, temporary, name, data, false, err);
 }
 
 nori_status nr_log_create(struct nr_dir *dir, const char *name, const char *recycle, uint64_t size_bytes, bool mapped,

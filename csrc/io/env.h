@@ -168,6 +168,9 @@ NORI_WARN_UNUSED nori_status nr_file_read_all(struct nr_dir *dir, const char *na
 /* Writes 'temporary', syncs it, renames it to 'name', syncs the directory. */
 NORI_WARN_UNUSED nori_status nr_file_replace(struct nr_dir *dir, const char *temporary, const char *name,
                                              nori_slice data, struct nori_error *err);
+/* The same without syncing anything, for what may be lost: after a power cut 'name' may hold anything. */
+NORI_WARN_UNUSED nori_status nr_file_replace_unsynced(struct nr_dir *dir, const char *temporary, const char *name,
+                                                      nori_slice data, struct nori_error *err);
 
 NORI_WARN_UNUSED nori_status nr_log_create(struct nr_dir *dir, const char *name, const char *recycle,
                                            uint64_t size_bytes, bool mapped, struct nr_log **log_out,

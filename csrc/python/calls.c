@@ -137,6 +137,16 @@ int py_call_end_write(struct py_call *call, nori_status rc)
     return end(call, rc, true);
 }
 
+bool py_call_make_bytes(struct py_call *call, nori_slice bytes, PyObject **object)
+{
+    PyEval_RestoreThread(call->thread);
+    Py_XSETREF(*object, PyBytes_FromStringAndSize((const char *)bytes.data, (Py_ssize_t)bytes.size));
+    bool is_made = *object != NULL;
+    if (!is_made) PyErr_Clear(); /* The core returns NORI_NO_MEMORY, with the outcome. */
+    call->thread = PyEval_SaveThread();
+    return is_made;
+}
+
 int py_progress_report(void *arg, const struct nori_progress *progress)
 {
     struct py_progress *self = arg;

@@ -32,6 +32,9 @@ void py_call_begin_uninterruptible(struct py_call *call, struct py_state *state,
 int py_call_end(struct py_call *call, nori_status rc);
 /* Likewise for a write: the exception has its outcome, which call->error.outcome keeps. */
 int py_call_end_write(struct py_call *call, nori_status rc);
+/* In a call, from a callback of the core that runs outside of it: takes the GIL for as long as it takes to make 'bytes'
+ * an object, in place of '*object' (NULL: none yet). False without memory, and without an exception. */
+bool py_call_make_bytes(struct py_call *call, nori_slice bytes, PyObject **object);
 
 /* For nori_progress_fn. 'callback' NULL: none, and the core gets no function. */
 struct py_progress {

@@ -42,7 +42,10 @@ static const struct {
     COUNTER(wal_segments),
     COUNTER(wal_segments_deleted),
     COUNTER(stall_micros),
+    COUNTER(delay_micros),
+    COUNTER(stalls),
     COUNTER(writes_delayed),
+    COUNTER(zone_changes),
     COUNTER(sequence),
     COUNTER(synced_sequence),
 #undef COUNTER

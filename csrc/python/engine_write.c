@@ -99,6 +99,36 @@ PyObject *py_engine_delete(PyObject *self, PyObject *const *args, Py_ssize_t nar
     Py_RETURN_NONE;
 }
 
+/* What is popped becomes an object before it is removed: without memory nothing has happened. */
+struct popped {
+    struct py_call call;
+    PyObject *key, *value; /* Owned. */
+};
+
+static bool make_popped_key(void *arg, nori_slice key)
+{
+    struct popped *popped = arg;
+    return py_call_make_bytes(&popped->call, key, &popped->key);
+}
+
+static bool make_popped_value(void *arg, nori_slice value)
+{
+    struct popped *popped = arg;
+    return py_call_make_bytes(&popped->call, value, &popped->value);
+}
+
+static int pop_slow(struct py_engine *self, struct py_bytes *key, PyObject **value, bool *is_found)
+{
+    struct popped popped = {.value = NULL};
+    if (py_bytes_own(key) < 0) return -1;
+    py_call_begin(&popped.call, self->reader.state, self);
+    nori_status rc = nori_pop(self->reader.core, key->slice, &defaults, value ? make_popped_value : NULL, &popped,
+                              is_found, &popped.call.error);
+    int failed = py_call_end_write(&popped.call, rc);
+    if (value) *value = popped.value;
+    return failed;
+}
+
 /* 1: it was there, 0: not, -1: an exception. 'value' NULL: it is not wanted. */
 static int pop(struct py_engine *self, PyObject *key_object, struct py_value *value)
 {
@@ -113,14 +143,9 @@ static int pop(struct py_engine *self, PyObject *key_object, struct py_value *va
     int rc = judge(
         self, nori_pop(self->reader.core, key.slice, &options, value ? py_value_make : NULL, value, &is_found, &error),
         &error);
-    if (rc > 0 && (rc = py_bytes_own(&key)) == 0) {
-        struct py_call call;
+    if (rc > 0) {
         if (value) py_value_clear(value);
-        options.flags = 0;
-        py_call_begin(&call, self->reader.state, self);
-        nori_status slow = nori_pop(self->reader.core, key.slice, &options, value ? py_value_copy : NULL, value,
-                                    &is_found, &call.error);
-        rc = py_call_end_write(&call, slow);
+        rc = pop_slow(self, &key, value ? &value->object : NULL, &is_found);
     }
     py_bytes_clear(&key);
     if ((rc < 0 || !is_found) && value) py_value_clear(value);
@@ -149,37 +174,28 @@ PyObject *py_engine_pop(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 
 /* ---------------------------------------------------------------- popitem */
 
-struct item {
-    struct py_value key, value;
-};
-
-static bool copy_item_value(void *arg, nori_slice value)
-{
-    return py_value_copy(&((struct item *)arg)->value, value);
-}
-
 PyObject *py_engine_popitem(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct py_engine *self = (struct py_engine *)object;
-    struct py_call call;
-    struct item item; /* Its key comes first: the item serves as its address. */
+    struct popped popped = {.key = NULL};
     bool is_found = false;
-    py_value_begin(&item.key);
-    py_value_begin(&item.value);
-    py_call_begin(&call, self->reader.state, self);
-    nori_status rc =
-        nori_pop_last(self->reader.core, &defaults, py_value_copy, copy_item_value, &item, &is_found, &call.error);
-    int failed = py_call_end_write(&call, rc);
-    if (failed == 0 && !is_found) PyErr_SetString(PyExc_KeyError, "popitem(): the database is empty");
+    PyObject *pair = PyTuple_New(2);
+    if (!pair) return NULL;
+    PyObject_GC_UnTrack(pair); /* Nobody is to find it while it is empty. */
+    py_call_begin(&popped.call, self->reader.state, self);
+    nori_status rc = nori_pop_last(self->reader.core, &defaults, make_popped_key, make_popped_value, &popped, &is_found,
+                                   &popped.call.error);
+    int failed = py_call_end_write(&popped.call, rc);
     if (failed < 0 || !is_found) {
-        py_value_clear(&item.key);
-        py_value_clear(&item.value);
+        if (failed == 0) PyErr_SetString(PyExc_KeyError, "popitem(): the database is empty");
+        Py_XDECREF(popped.key);
+        Py_XDECREF(popped.value);
+        Py_DECREF(pair);
         return NULL;
     }
-    PyObject *key = py_value_finish(&item.key), *value = py_value_finish(&item.value);
-    PyObject *pair = key && value ? PyTuple_Pack(2, key, value) : NULL;
-    Py_XDECREF(key);
-    Py_XDECREF(value);
+    PyTuple_SET_ITEM(pair, 0, popped.key);
+    PyTuple_SET_ITEM(pair, 1, popped.value);
+    PyObject_GC_Track(pair);
     return pair;
 }
 
@@ -212,9 +228,11 @@ PyObject *py_engine_setdefault(PyObject *object, PyObject *const *args, Py_ssize
     struct py_bytes key, fallback;
     struct py_value value;
     bool is_found = false;
-    PyObject *result = NULL;
+    PyObject *fallback_object, *result = NULL;
     if (py_check_count("setdefault", nargs, 2, 2) < 0 || py_key_init(&key, args[0]) < 0) return NULL;
     if (py_value_init(&fallback, args[1]) < 0) goto out;
+    fallback_object = as_bytes(args[1], &fallback); /* Before it is put: without memory nothing has happened. */
+    if (!fallback_object) goto clear;
     py_value_begin(&value);
     options.flags = NORI_NO_WAIT;
     error.outcome = NORI_NOT_APPLIED;
@@ -226,9 +244,11 @@ PyObject *py_engine_setdefault(PyObject *object, PyObject *const *args, Py_ssize
     if (rc == 0 && is_found)
         result = py_value_finish(&value);
     else if (rc == 0)
-        result = as_bytes(args[1], &fallback);
+        result = Py_NewRef(fallback_object);
     else
         py_value_clear(&value);
+    Py_DECREF(fallback_object);
+clear:
     py_bytes_clear(&fallback);
 out:
     py_bytes_clear(&key);

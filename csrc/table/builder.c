@@ -268,6 +268,12 @@ uint64_t nr_table_builder_bytes(const struct nr_table_builder *builder)
            builder->index.key_bytes + (uint64_t)((double)builder->hash_count * builder->params.bits_per_key / 8);
 }
 
+size_t nr_table_builder_memory(const struct nr_table_builder *builder)
+{
+    return sizeof(*builder) + builder->output.capacity + builder->block.bytes.capacity +
+           builder->index.entries.capacity + builder->hash_capacity * sizeof(*builder->hashes);
+}
+
 uint64_t nr_table_builder_entry_count(const struct nr_table_builder *builder)
 {
     return builder->properties.entry_count;

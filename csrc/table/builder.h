@@ -34,6 +34,8 @@ NORI_WARN_UNUSED nori_status nr_table_builder_add_tombstones(struct nr_table_bui
                                                              struct nr_bound end, struct nori_error *err);
 /* What the file holds so far, about; where outputs are cut. */
 uint64_t nr_table_builder_bytes(const struct nr_table_builder *builder);
+/* Memory it takes now. */
+size_t nr_table_builder_memory(const struct nr_table_builder *builder);
 uint64_t nr_table_builder_entry_count(const struct nr_table_builder *builder);
 bool nr_table_builder_is_empty(const struct nr_table_builder *builder); /* No entry and no tombstone. */
 /* Completes and syncs the file. '*properties_out' borrows from the builder. The builder is only to be destroyed then.

@@ -25,6 +25,8 @@ struct nr_read {
     uint64_t cache_misses;
     uint64_t filter_negatives;
     uint64_t filter_false_positives;
+    uint64_t held_bytes;            /* Of blocks and buffers, by the iterators that borrow this, at most. */
+    uint64_t accounted_bytes;       /* Of those, what whoever keeps accounts has been told. */
     struct nr_cached_block *pinned; /* A reference on the block that the lookup's value lies in, if the cache did not
                                      * take it; nr_read_clear gives it back. */
 };

@@ -50,6 +50,8 @@ struct table_iter {
     uint64_t run_offset;
     size_t run_bytes; /* How much the next run is to have. */
     unsigned sequential_count;
+
+    uint64_t held_bytes; /* The most that block and run took at a time; part of read->held_bytes. */
 };
 
 /* ---------------------------------------------------------------- blocks */
@@ -60,6 +62,15 @@ static void leave_block(struct table_iter *iter)
     iter->block = NULL;
     iter->base.valid = false;
     iter->is_backward = false;
+}
+
+/* Only what grows is told, so that blocks of slightly different sizes do not keep the accounts busy. */
+static void note_held(struct table_iter *iter)
+{
+    uint64_t bytes = iter->run.capacity + (iter->block ? sizeof(*iter->block) + iter->block->size : 0);
+    if (NR_LIKELY(bytes <= iter->held_bytes)) return;
+    iter->read->held_bytes += bytes - iter->held_bytes;
+    iter->held_bytes = bytes;
 }
 
 static nori_status damaged(struct table_iter *iter, struct nori_error *err)
@@ -154,6 +165,7 @@ static nori_status enter_block(struct table_iter *iter, size_t block, struct nor
     }
     iter->block = found;
     iter->block_index = block;
+    note_held(iter);
     iter->checks_end = !iter->end.infinite && block >= iter->last_block;
     if (!nr_block_view_summarized(&iter->view, found->data, found->size)) rc = damaged(iter, err);
 out:
@@ -457,6 +469,7 @@ out:
 static void table_iter_destroy(struct nr_iter *base)
 {
     struct table_iter *iter = (struct table_iter *)base;
+    iter->read->held_bytes -= iter->held_bytes;
     nr_block_unref(iter->block);
     nr_buffer_clear(&iter->key);
     nr_buffer_clear(&iter->interval_keys);

@@ -38,14 +38,21 @@ NORI_WARN_UNUSED nori_status nr_edit_merge_l0(struct nr_edit *edit, uint64_t new
 NORI_WARN_UNUSED nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t level, nori_slice start, uint32_t k_max,
                                               struct nr_run *const *runs, size_t run_count, struct nori_error *err);
 /* New guards for a whole level (ascending, without the empty first one). A slot whose guard was there keeps its id, new
- * ones count on from 'first_slot_id', at most 'guard_count' of them. A slot whose bounds stay is left as it is; others
- * get 'k_max' and the runs of the old slots, clipped, in order of age: legal only where at most one of the old slots it
- * covers has runs there. A part in a slot that keeps its id keeps the run's; others get one of NR_CUT_RUN_BIT. */
+ * ones count on from 'first_slot_id', at most 'guard_count' of them. A slot whose bounds stay is left as it is;
+ * others get 'k_max' (0: that of the old slot at their guard) and the runs of the old slots, clipped, in order of age.
+ * A part in a slot that keeps its id keeps the run's; others get one of NR_CUT_RUN_BIT.
+ *
+ * Where a new slot covers several old ones that have runs, these are joined: their oldest runs, one behind the other in
+ * key order, become its oldest run, the next ones its next, as far as there are any; so bottom runs join bottom runs.
+ * Runs of different slots share no key, so the order of age is kept whatever stands beside what. A joined run has the
+ * id of its first part. No data is rewritten. Slots whose bounds changed get new activities, into which those of the
+ * old slots are shared out. Legal where nr_version_may_join says so. */
 NORI_WARN_UNUSED nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards,
                                                 size_t guard_count, uint64_t first_slot_id, uint32_t k_max,
                                                 struct nori_error *err);
 
-/* The version after 'base' with this edit; 'base' stays. CORRUPTION if the edit does not fit it. */
+/* The version after 'base' with this edit; 'base' stays. CORRUPTION if the edit does not fit it. Reads activities:
+ * under the engine's lock, once there is one. */
 NORI_WARN_UNUSED nori_status nr_edit_apply(const struct nr_edit *edit, struct nr_version *base,
                                            struct nr_version **version_out, struct nori_error *err);
 

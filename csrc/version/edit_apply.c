@@ -9,7 +9,7 @@ static bool fits(const struct nr_run *run, const struct nr_slot *slot)
            nr_bound_compare(run->slices[run->slice_count - 1].end, slot->end) <= 0;
 }
 
-/* The slot keeps its bounds and its id. */
+/* The slot keeps its bounds, its id and its activity. */
 static nori_status replace_runs(struct nr_version *version, uint32_t level, size_t index, uint32_t k_max,
                                 struct nr_run *const *runs, size_t run_count, struct nori_error *err)
 {
@@ -17,7 +17,8 @@ static nori_status replace_runs(struct nr_version *version, uint32_t level, size
     struct nr_slot *slot = NULL;
     const struct nr_slot *old = nr_level_slot(version->levels[level], index);
 
-    NR_CHECK(nr_slot_create(level, old->slot_id, old->start, old->end, k_max, runs, run_count, &slot, err));
+    NR_CHECK(nr_slot_create_with(old->activity, level, old->slot_id, old->start, old->end, k_max, runs, run_count,
+                                 &slot, err));
     NR_CHECK(nr_level_replace(&version->levels[level], index, slot, err));
 out:
     nr_slot_unref(slot);

@@ -2,41 +2,80 @@
 #include "version/edit_ops.h"
 
 #include "base/alloc.h"
+#include "version/key_place.h"
 #include "version/level.h"
 
-/* What a new slot gets: its bounds, its id, and the runs of at most one old slot. */
+/* What an old slot gives to a new one. */
+struct part {
+    struct nr_run *run; /* Refs. */
+    size_t depth;       /* Place among the old slot's parts, from the oldest. */
+};
+
+/* What a new slot gets: its bounds, its id, and what the old slots have there. */
 struct recut {
     const struct nr_edit_op *op;
     const struct nr_level *old;
     uint64_t next_slot_id;
     struct nr_slot **slots; /* Owned array of refs: the new ones. */
     size_t count;
+    struct part *parts; /* Owned: of the slot under way, in key order of the old slots. */
+    size_t part_count, part_capacity;
     struct nr_run **runs; /* Owned array with room for any slot's; refs. */
     size_t run_count;
+    struct nr_run **row; /* Owned, as large as 'parts'. Borrows: those of one depth. */
 };
+
+static void clear_slot(struct recut *recut)
+{
+    for (size_t i = 0; i < recut->part_count; i++) nr_run_unref(recut->parts[i].run);
+    for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
+    recut->part_count = recut->run_count = 0;
+}
 
 static void clear_recut(struct recut *recut)
 {
+    clear_slot(recut);
     for (size_t i = 0; i < recut->count; i++) nr_slot_unref(recut->slots[i]);
-    for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
     nr_free(recut->slots);
+    nr_free(recut->parts);
     nr_free(recut->runs);
+    nr_free(recut->row);
 }
 
-/* The runs of 'source' in [start, end), into recut->runs. In a new slot their parts get ids of its own. */
-static nori_status clip_runs(struct recut *recut, const struct nr_slot *source, nori_slice start, struct nr_bound end,
-                             uint64_t slot_id, bool is_new, struct nori_error *err)
+static nori_status reserve_parts(struct recut *recut, size_t more, struct nori_error *err)
 {
+    size_t capacity = recut->part_count + more;
+    if (capacity <= recut->part_capacity) return NORI_OK;
+    capacity = NR_MAX(capacity, recut->part_capacity * 2);
+    void *parts = nr_realloc(recut->parts, capacity * sizeof(*recut->parts));
+    if (parts) recut->parts = parts;
+    void *row = parts ? nr_realloc(recut->row, capacity * sizeof(*recut->row)) : NULL;
+    if (!row) return nr_fail_memory(err, capacity * sizeof(*recut->parts));
+    recut->row = row;
+    recut->part_capacity = capacity;
+    return NORI_OK;
+}
+
+/* The runs of 'source' in [start, end), into recut->parts. In a new slot they get ids of its own: 'seen' is the count
+ * of runs in the sources before. */
+static nori_status clip_runs(struct recut *recut, const struct nr_slot *source, nori_slice start, struct nr_bound end,
+                             uint64_t slot_id, bool is_new, size_t seen, struct nori_error *err)
+{
+    size_t first = recut->part_count;
+    nori_status rc = reserve_parts(recut, source->run_count, err);
+    if (rc != NORI_OK) return rc;
     for (size_t i = 0; i < source->run_count; i++) {
         struct nr_run *run = source->runs[i], *part;
-        uint64_t run_id = is_new ? NR_CUT_RUN_BIT | slot_id << 16 | i : run->run_id;
+        uint64_t run_id = is_new ? NR_CUT_RUN_BIT | slot_id << 16 | (seen + i) : run->run_id;
         if (!nr_run_overlaps(run, start, end)) continue;
-        if (is_new && (slot_id > NR_MAX_CUT_SLOT_ID || i > NR_MAX_CUT_RUN_INDEX))
-            return NR_FAIL(err, NORI_CORRUPTION, "new guards: slot id %" PRIu64 " is too large", slot_id);
-        nori_status rc = nr_run_clip(run, start, end, run_id, &part, err);
+        if (is_new && (slot_id > NR_MAX_CUT_SLOT_ID || seen + i > NR_MAX_CUT_RUN_INDEX))
+            return NR_FAIL(err, NORI_CORRUPTION, "new guards: slot id %" PRIu64 " or a run's place is too large",
+                           slot_id);
+        rc = nr_run_clip(run, start, end, run_id, &part, err);
         if (rc != NORI_OK) return rc;
-        recut->runs[recut->run_count++] = part;
+        recut->parts[recut->part_count++].run = part;
     }
+    for (size_t i = first; i < recut->part_count; i++) recut->parts[i].depth = recut->part_count - 1 - i;
     return NORI_OK;
 }
 
@@ -48,13 +87,62 @@ static bool has_runs_in(const struct nr_slot *slot, nori_slice start, struct nr_
     return false;
 }
 
+/* Where 'key' lies in the slot: 0 to 1. */
+static double place_in(const struct nr_slot *slot, nori_slice key)
+{
+    struct nr_key_place place = nr_key_place_find(slot->start, slot->end, key);
+    return (double)place.part / (double)place.whole;
+}
+
+/* How much of 'old' lies in the new slot: of its bytes, or of its keys where it has none. */
+static double part_of(const struct nr_slot *old, const struct nr_slot *slot)
+{
+    uint64_t bytes = 0;
+    if (old->bytes > 0) {
+        for (size_t i = 0; i < old->run_count; i++) bytes += nr_run_bytes_in(old->runs[i], slot->start, slot->end);
+        return (double)bytes / (double)old->bytes;
+    }
+    bool begins_inside = nr_slice_compare(slot->start, old->start) > 0;
+    bool ends_inside = nr_bound_compare(slot->end, old->end) < 0;
+    double from = begins_inside ? place_in(old, slot->start) : 0;
+    return (ends_inside ? place_in(old, slot->end.key) : 1) - from;
+}
+
+/* Of all old slots that 'slot' overlaps, from 'first' on. */
+static void share_activity(const struct recut *recut, struct nr_slot *slot, size_t first)
+{
+    for (size_t i = first; i < recut->old->slot_count; i++) {
+        const struct nr_slot *old = nr_level_slot(recut->old, i);
+        if (!nr_bound_above(slot->end, old->start)) break;
+        nr_activity_share(slot->activity, old->activity, part_of(old, slot));
+    }
+}
+
+/* The parts as runs, newest first: those of the same depth one behind the other. */
+static nori_status join_parts(struct recut *recut, struct nori_error *err)
+{
+    size_t depth = 0;
+    for (size_t i = 0; i < recut->part_count; i++) depth = NR_MAX(depth, recut->parts[i].depth + 1);
+    while (depth-- > 0) {
+        size_t count = 0;
+        for (size_t i = 0; i < recut->part_count; i++) {
+            if (recut->parts[i].depth == depth) recut->row[count++] = recut->parts[i].run;
+        }
+        nori_status rc =
+            nr_run_concatenate(recut->row, count, recut->row[0]->run_id, &recut->runs[recut->run_count], err);
+        if (rc != NORI_OK) return rc;
+        recut->run_count++;
+    }
+    return NORI_OK;
+}
+
 /* The new slot [start, end). 'first': index of the old slot that covers its start. */
 static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bound end, size_t first,
                              struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_slot *old = nr_level_slot(recut->old, first);
-    const struct nr_slot *source = NULL;
+    size_t seen = 0;
     bool is_new = !nr_slice_equal(old->start, start);
     uint64_t slot_id = is_new ? recut->next_slot_id++ : old->slot_id;
 
@@ -63,23 +151,19 @@ static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bo
         goto out;
     }
     for (size_t i = first; i < recut->old->slot_count; i++) {
-        const struct nr_slot *candidate = nr_level_slot(recut->old, i);
-        if (!nr_bound_above(end, candidate->start)) break;
-        if (!has_runs_in(candidate, start, end)) continue;
-        if (source) {
-            rc = NR_FAIL(err, NORI_CORRUPTION, "new guards of level %" PRIu32 " join two slots that have runs",
-                         recut->op->level);
-            goto out;
-        }
-        source = candidate;
+        const struct nr_slot *source = nr_level_slot(recut->old, i);
+        if (!nr_bound_above(end, source->start)) break;
+        if (!has_runs_in(source, start, end)) continue;
+        NR_CHECK(clip_runs(recut, source, start, end, slot_id, is_new, seen, err));
+        seen += source->run_count;
     }
-    if (source) NR_CHECK(clip_runs(recut, source, start, end, slot_id, is_new, err));
-    NR_CHECK(nr_slot_create(recut->op->level, slot_id, start, end, recut->op->k_max, recut->runs, recut->run_count,
+    NR_CHECK(join_parts(recut, err));
+    uint32_t k_max = recut->op->k_max ? recut->op->k_max : nr_level_slot(recut->old, first)->k_max;
+    NR_CHECK(nr_slot_create(recut->op->level, slot_id, start, end, k_max, recut->runs, recut->run_count,
                             &recut->slots[recut->count], err));
-    recut->count++;
+    share_activity(recut, recut->slots[recut->count++], first);
 out:
-    for (size_t i = 0; i < recut->run_count; i++) nr_run_unref(recut->runs[i]);
-    recut->run_count = 0;
+    clear_slot(recut);
     return rc;
 }
 

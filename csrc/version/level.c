@@ -8,6 +8,21 @@ nori_status nr_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, s
                            struct nr_run *const *runs, size_t run_count, struct nr_slot **slot_out,
                            struct nori_error *err)
 {
+    nori_status rc;
+    struct nr_activity *activity = NULL;
+
+    *slot_out = NULL;
+    if (level > 0) NR_CHECK(nr_activity_create(&activity, err));
+    NR_CHECK(nr_slot_create_with(activity, level, slot_id, start, end, k_max, runs, run_count, slot_out, err));
+out:
+    nr_activity_unref(activity);
+    return rc;
+}
+
+nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, uint64_t slot_id, nori_slice start,
+                                struct nr_bound end, uint32_t k_max, struct nr_run *const *runs, size_t run_count,
+                                struct nr_slot **slot_out, struct nori_error *err)
+{
     size_t head_bytes = sizeof(struct nr_slot) + run_count * sizeof(struct nr_run *);
     size_t bytes = head_bytes + start.size + (end.infinite ? 0 : end.key.size);
 
@@ -19,6 +34,7 @@ nori_status nr_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, s
     slot->level = level;
     slot->slot_id = slot_id;
     slot->k_max = k_max;
+    slot->activity = activity ? nr_activity_ref(activity) : NULL;
     slot->run_count = run_count;
     for (size_t i = 0; i < run_count; i++) {
         slot->runs[i] = nr_run_ref(runs[i]);
@@ -48,6 +64,7 @@ void nr_slot_unref(struct nr_slot *slot)
 {
     if (!slot || atomic_fetch_sub_explicit(&slot->refs, 1, memory_order_acq_rel) != 1) return;
     for (size_t i = 0; i < slot->run_count; i++) nr_run_unref(slot->runs[i]);
+    nr_activity_unref(slot->activity);
     nr_free(slot);
 }
 
@@ -158,7 +175,7 @@ nori_status nr_level_create_empty(uint32_t number, struct nr_level **level_out, 
     struct nr_slot *slot = NULL;
 
     *level_out = NULL;
-    NR_CHECK(nr_slot_create(number, number, nr_slice(NULL, 0), nr_bound_infinite(), 1, NULL, 0, &slot, err));
+    NR_CHECK(nr_slot_create(number, number, nr_slice(NULL, 0), nr_bound_infinite(), 0, NULL, 0, &slot, err));
     NR_CHECK(nr_level_create(&slot, 1, level_out, err));
 out:
     nr_slot_unref(slot);

@@ -7,6 +7,11 @@
 
 #include "version/version.h"
 
+/* nr_slot_create with an activity that is there already. Refs it; NULL in level 0. */
+NORI_WARN_UNUSED nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, uint64_t slot_id,
+                                                 nori_slice start, struct nr_bound end, uint32_t k_max,
+                                                 struct nr_run *const *runs, size_t run_count,
+                                                 struct nr_slot **slot_out, struct nori_error *err);
 /* The slots ascend without gap and are refed. */
 NORI_WARN_UNUSED nori_status nr_level_create(struct nr_slot *const *slots, size_t count, struct nr_level **level_out,
                                              struct nori_error *err);

@@ -20,8 +20,9 @@ struct nr_manifest {
     struct nr_position synced; /* Known to be on disk: what marks promise. */
     bool is_mark_due;          /* The mark of the last sync is not written, */
     bool is_mark_unsynced;     /* or not on disk. */
-    bool has_failed;
-    struct nori_error cause; /* Once has_failed. */
+    bool is_torn;              /* The disk was full: what is beyond 'offset' is part of a record. */
+    bool has_failed;           /* For good. */
+    struct nori_error cause;   /* Once either. */
 };
 
 /* ---------------------------------------------------------------- detect */
@@ -219,6 +220,13 @@ static nori_status fail_poisoned(const struct nr_manifest *manifest, struct nori
     return rc;
 }
 
+static nori_status fail_unwritable(const struct nr_manifest *manifest, struct nori_error *err)
+{
+    if (manifest->has_failed) return fail_poisoned(manifest, err);
+    if (err) *err = manifest->cause;
+    return NORI_IO;
+}
+
 /* The first failure of I/O is the last: what the file holds is not known any more. Without memory nothing was tried. */
 static nori_status note_failure(struct nr_manifest *manifest, nori_status rc, struct nori_error *cause)
 {
@@ -234,7 +242,14 @@ static nori_status write_bytes(struct nr_manifest *manifest, nori_slice bytes, s
     struct nori_error why;
 
     nr_error_clear(&why);
-    nori_status rc = note_failure(manifest, nr_file_append(manifest->file, bytes, &why), &why);
+    nori_status rc = nr_file_append(manifest->file, bytes, &why);
+    if (nr_error_is_of_space(rc, &why)) {
+        /* Less than the record stands there, and recovery drops it. Another manifest can go on. */
+        manifest->is_torn = true;
+        manifest->cause = why;
+    } else {
+        rc = note_failure(manifest, rc, &why);
+    }
     if (rc == NORI_OK)
         manifest->offset += bytes.size;
     else if (err)
@@ -282,7 +297,7 @@ nori_status nr_manifest_append(struct nr_manifest *manifest, const struct nr_edi
     struct nr_buffer payload, bytes;
     struct nr_record_writer writer;
 
-    if (manifest->has_failed) return fail_poisoned(manifest, err);
+    if (manifest->has_failed || manifest->is_torn) return fail_unwritable(manifest, err);
     nr_buffer_init(&payload);
     nr_buffer_init(&bytes);
     NR_CHECK(nr_edit_encode(edit, &payload, err));
@@ -306,7 +321,7 @@ nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *
 {
     nori_status rc = NORI_OK;
 
-    if (manifest->has_failed) return fail_poisoned(manifest, err);
+    if (manifest->has_failed || manifest->is_torn) return fail_unwritable(manifest, err);
     if (manifest->is_mark_due) NR_CHECK(write_mark(manifest, err));
     if (manifest->is_mark_unsynced) NR_CHECK(sync_file(manifest, err));
 out:
@@ -316,6 +331,11 @@ out:
 bool nr_manifest_is_large(const struct nr_manifest *manifest)
 {
     return manifest->offset > NR_MAX(SMALLEST_LARGE_BYTES, 2 * manifest->snapshot_bytes);
+}
+
+bool nr_manifest_is_torn(const struct nr_manifest *manifest)
+{
+    return manifest->is_torn && !manifest->has_failed;
 }
 
 uint64_t nr_manifest_number(const struct nr_manifest *manifest)

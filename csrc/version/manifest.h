@@ -48,13 +48,17 @@ NORI_WARN_UNUSED nori_status nr_manifest_create(struct nr_dir *dir, uint64_t dat
                                                 struct nr_manifest **manifest_out, struct nori_error *err);
 /* Appends the edit and syncs. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be unlinked)
  * the manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing. Then writes
- * the mark, unsynced; when that fails the edit stands, and the manifest has failed for later calls. */
+ * the mark, unsynced; when that fails the edit stands, and the manifest has failed for later calls.
+ * Where it is a full disk that keeps record or mark from being written, nothing is known to be lost: the manifest is
+ * torn, says so (NORI_IO, NOT_APPLIED) to all later calls, and another one has to take its place. */
 NORI_WARN_UNUSED nori_status nr_manifest_append(struct nr_manifest *manifest, const struct nr_edit *edit,
                                                 struct nori_error *err);
 /* Makes the last mark durable: to be called before unlinking what appended edits released. Cheap when it is already. */
 NORI_WARN_UNUSED nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *err);
 /* Whether it has outgrown the greater of 4 MiB and twice its snapshot: time for nr_manifest_create anew. */
 bool nr_manifest_is_large(const struct nr_manifest *manifest);
+/* Whether a full disk has cut a record short: nr_manifest_create anew before anything else. */
+bool nr_manifest_is_torn(const struct nr_manifest *manifest);
 uint64_t nr_manifest_number(const struct nr_manifest *manifest);
 uint64_t nr_manifest_bytes_written(const struct nr_manifest *manifest);
 void nr_manifest_close(struct nr_manifest *manifest); /* NULL is fine. */

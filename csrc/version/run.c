@@ -132,6 +132,16 @@ static size_t cut_all(const struct nr_run *run, nori_slice start, struct nr_boun
     return count;
 }
 
+uint64_t nr_run_bytes_in(const struct nr_run *run, nori_slice start, struct nr_bound end)
+{
+    uint64_t bytes = 0;
+    if (!nr_bound_above(end, start)) return 0;
+    for (size_t i = nr_run_seek(run, start); i < run->slice_count && nr_bound_above(end, run->slices[i].start); i++) {
+        bytes += cut(&run->slices[i], start, end).bytes;
+    }
+    return bytes;
+}
+
 nori_status nr_run_clip(struct nr_run *run, nori_slice start, struct nr_bound end, uint64_t run_id,
                         struct nr_run **run_out, struct nori_error *err)
 {
@@ -179,5 +189,47 @@ nori_status nr_run_subtract(struct nr_run *run, nori_slice start, struct nr_boun
     if (count > 0) NR_CHECK(nr_run_create(run->run_id, parts, count, run_out, err));
 out:
     nr_free(parts);
+    return rc;
+}
+
+/* ---------------------------------------------------------------- joining */
+
+/* Whether 'slice' goes on where 'last' ends, in the same table. */
+static bool continues(const struct nr_table_slice *last, const struct nr_table_slice *slice)
+{
+    return last->file == slice->file && !last->end.infinite && nr_slice_equal(last->end.key, slice->start);
+}
+
+nori_status nr_run_concatenate(struct nr_run *const *runs, size_t count, uint64_t run_id, struct nr_run **run_out,
+                               struct nori_error *err)
+{
+    size_t total = 0, used = 0;
+
+    *run_out = NULL;
+    NR_ASSERT(count > 0);
+    if (count == 1 && runs[0]->run_id == run_id) {
+        *run_out = nr_run_ref(runs[0]);
+        return NORI_OK;
+    }
+    for (size_t i = 0; i < count; i++) total += runs[i]->slice_count;
+    struct nr_table_slice *slices = nr_calloc(total, sizeof(*slices));
+    if (!slices) return nr_fail_memory(err, total * sizeof(*slices));
+    for (size_t i = 0; i < count; i++) {
+        for (size_t j = 0; j < runs[i]->slice_count; j++) {
+            const struct nr_table_slice *slice = &runs[i]->slices[j];
+            struct nr_table_slice *last = used > 0 ? &slices[used - 1] : NULL;
+            if (!last || j > 0 || !continues(last, slice)) {
+                slices[used++] = *slice;
+                continue;
+            }
+            last->end = slice->end;
+            last->bytes += slice->bytes;
+            last->entries += slice->entries;
+            last->deletes += slice->deletes;
+            last->ranges += slice->ranges;
+        }
+    }
+    nori_status rc = nr_run_create(run_id, slices, used, run_out, err);
+    nr_free(slices);
     return rc;
 }

@@ -8,6 +8,8 @@
  * covers [guard i, guard i+1), the first from the empty key, the last without end. A level without guards has one slot.
  * Deeper levels' guards include the shallower ones'.
  *
+ * Only a slot's activity (activity.h) is not of one moment: the versions of a slot share it.
+ *
  * A run is sorted slices that do not overlap; a slice is the part [start, end) of a table file. A file may be in
  * several slices, of several slots. Age order: for each key sequences fall strictly from level 0's newest run to its
  * oldest, then level 1's newest run, and so on down. */
@@ -18,6 +20,7 @@
 
 #include "format/format.h"
 #include "table/table_cache.h"
+#include "version/activity.h"
 #include "version/key_index.h"
 
 /* A table file that some version, or a running job, refers to. The last reference gone calls 'on_unreferenced'. */
@@ -85,7 +88,13 @@ NORI_WARN_UNUSED nori_status nr_run_clip(struct nr_run *run, nori_slice start, s
  */
 NORI_WARN_UNUSED nori_status nr_run_subtract(struct nr_run *run, nori_slice start, struct nr_bound end,
                                              struct nr_run **run_out, struct nori_error *err);
+/* Runs in key order, none of which begins below the end of the one before, as one run. Where two touch in the same
+ * table, their slices there become one again. The same run (refed) if there is but one. */
+NORI_WARN_UNUSED nori_status nr_run_concatenate(struct nr_run *const *runs, size_t count, uint64_t run_id,
+                                                struct nr_run **run_out, struct nori_error *err);
 bool nr_run_overlaps(const struct nr_run *run, nori_slice start, struct nr_bound end);
+/* About how many of its bytes lie in [start, end): what nr_run_clip would say. */
+uint64_t nr_run_bytes_in(const struct nr_run *run, nori_slice start, struct nr_bound end);
 
 /* The id of a part that a new guard cut off: the 'index'-th run of the new slot. Made from the slot's id, which is new
  * itself; ids that are counted stay below the bit. */
@@ -102,13 +111,14 @@ struct nr_slot {
     uint64_t slot_id;    /* Unique in the database's life; level 0's is 0. */
     nori_slice start;    /* Its guard. Owned. */
     struct nr_bound end; /* The next guard, or infinite. Owned. */
-    uint32_t k_max;
-    uint64_t bytes; /* Sums over the runs. */
+    uint32_t k_max;      /* Most runs aimed at; 0: not decided yet. */
+    uint64_t bytes;      /* Sums over the runs. */
     uint64_t entries;
+    struct nr_activity *activity; /* Refs; changes while all else stays. NULL in level 0. */
     size_t run_count;
     struct nr_run *runs[]; /* Refs. Newest first. */
 };
-/* 'runs' are refed. */
+/* 'runs' are refed. An activity of its own, from level 1 on. */
 NORI_WARN_UNUSED nori_status nr_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, struct nr_bound end,
                                             uint32_t k_max, struct nr_run *const *runs, size_t run_count,
                                             struct nr_slot **slot_out, struct nori_error *err);
@@ -178,6 +188,9 @@ uint64_t nr_version_bytes_on_disk(const struct nr_version *version); /* Of the f
  * inside level 0 may join files of which some slots have been admitted; so against deeper levels, or once it was moved
  * there, the file of a slice written for level 0 only needs the greater largest sequence. */
 NORI_WARN_UNUSED nori_status nr_version_check(const struct nr_version *version, struct nori_error *err);
+/* Whether the slots of the level in [start, end), which they fill, may become one without breaking the age order for
+ * the merges to come: older runs, run by run from the oldest, and all levels below have older sequences throughout. */
+bool nr_version_may_join(const struct nr_version *version, uint32_t level, nori_slice start, struct nr_bound end);
 /* The deepest stack of level 0 runs over any key. */
 size_t nr_version_l0_depth(const struct nr_version *version);
 

@@ -2,8 +2,6 @@
 #include "format/format.h"
 #include "wal/wal_internal.h"
 
-/* What a spare segment has ready from the start: room for many deletes on a full disk. */
-#define SPARE_READY_BYTES (1u << 20)
 /* How far ahead of the writer blocks and pages are made; doubled by each round. */
 #define LEAST_AHEAD_BYTES (1u << 20)
 #define GREATEST_AHEAD_BYTES (16u << 20)
@@ -54,23 +52,51 @@ void nr_segment_end_use(struct nr_wal *wal, struct nr_segment *segment)
 
 /* ---------------------------------------------------------------- creating */
 
-bool nr_segment_begin_creating(struct nr_wal *wal, bool spare_serves)
+static void note_room_locked(struct nr_wal *wal)
+{
+    atomic_store_explicit(&wal->is_for_deletes, wal->is_short && !wal->spares, memory_order_relaxed);
+}
+
+bool nr_segment_begin_creating(struct nr_wal *wal, uint32_t enough)
 {
     nr_mutex_lock(&wal->lock);
     while (wal->is_creating) nr_cond_wait(&wal->created, &wal->lock);
-    bool is_needed = !spare_serves || !wal->spare;
+    bool is_needed = wal->spare_count < enough;
     if (is_needed) wal->is_creating = true;
     nr_mutex_unlock(&wal->lock);
     return is_needed;
 }
 
-void nr_segment_end_creating(struct nr_wal *wal, struct nr_segment *spare)
+/* 'spare' NULL: none was made, for want of space if 'is_of_space'. */
+static void end_creating(struct nr_wal *wal, struct nr_segment *spare, bool is_of_space)
 {
     nr_mutex_lock(&wal->lock);
-    if (spare) wal->spare = spare;
+    if (spare) {
+        struct nr_segment **link = &wal->spares;
+        while (*link) link = &(*link)->next;
+        *link = spare;
+        wal->spare_count++;
+    }
+    wal->is_short = !spare && (wal->is_short || is_of_space); /* Another failure says nothing of space. */
+    note_room_locked(wal);
     wal->is_creating = false;
     nr_cond_broadcast(&wal->created);
     nr_mutex_unlock(&wal->lock);
+}
+
+void nr_segment_end_creating(struct nr_wal *wal)
+{
+    end_creating(wal, NULL, false);
+}
+
+struct nr_segment *nr_segment_take_spare_locked(struct nr_wal *wal)
+{
+    struct nr_segment *spare = wal->spares;
+    wal->spares = spare->next;
+    wal->spare_count--;
+    spare->next = NULL;
+    note_room_locked(wal);
+    return spare;
 }
 
 /* Only our own memory goes: whoever calls has dealt with the file. */
@@ -121,6 +147,21 @@ nori_status nr_segment_create(struct nr_wal *wal, uint64_t size_bytes, uint64_t 
 out:
     nr_free(recycled);
     free_segment(segment);
+    return rc;
+}
+
+nori_status nr_segment_make_spares(struct nr_wal *wal, uint32_t count, uint64_t ready_bytes, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_segment *spare;
+    struct nori_error own;
+
+    while (rc == NORI_OK && nr_segment_begin_creating(wal, count)) {
+        nr_error_clear(&own);
+        rc = nr_segment_create(wal, wal->segment_bytes, NR_MIN(wal->segment_bytes, ready_bytes), &spare, &own);
+        end_creating(wal, spare, nr_error_is_of_space(rc, &own));
+    }
+    if (rc != NORI_OK && err) *err = own;
     return rc;
 }
 
@@ -237,14 +278,16 @@ nori_status nr_wal_collect(struct nr_wal *wal, uint64_t oldest_needed, struct no
 
 /* ---------------------------------------------------------------- preparing */
 
-static nori_status make_spare(struct nr_wal *wal, struct nori_error *err)
+/* One spare; two once the segment being written is half full, so that a put that takes one leaves one. '*half_out' is
+ * how many bytes there are until then. */
+static uint32_t count_wanted(struct nr_wal *wal, uint64_t *half_out)
 {
-    struct nr_segment *spare;
-    if (!nr_segment_begin_creating(wal, true)) return NORI_OK;
-    nori_status rc =
-        nr_segment_create(wal, wal->segment_bytes, NR_MIN(wal->segment_bytes, SPARE_READY_BYTES), &spare, err);
-    nr_segment_end_creating(wal, spare);
-    return rc;
+    nr_mutex_lock(&wal->lock);
+    uint64_t used_bytes = atomic_load_explicit(&wal->write_offset, memory_order_relaxed);
+    uint64_t half_bytes = wal->current->size_bytes / 2;
+    nr_mutex_unlock(&wal->lock);
+    *half_out = used_bytes < half_bytes ? half_bytes - used_bytes : UINT64_MAX / 2;
+    return used_bytes < half_bytes ? 1 : 2;
 }
 
 /* Pins what is to be made ready: the segment being written, and the spare once that one is half full. */
@@ -253,7 +296,7 @@ static void choose_targets(struct nr_wal *wal, struct nr_segment **current_out, 
     nr_mutex_lock(&wal->lock);
     uint64_t used_bytes = atomic_load_explicit(&wal->write_offset, memory_order_relaxed);
     *current_out = wal->current;
-    *spare_out = used_bytes >= wal->current->size_bytes / 2 ? wal->spare : NULL;
+    *spare_out = used_bytes >= wal->current->size_bytes / 2 ? wal->spares : NULL;
     (*current_out)->pins++;
     if (*spare_out) (*spare_out)->pins++;
     nr_mutex_unlock(&wal->lock);
@@ -283,6 +326,7 @@ static nori_status prepare_ahead(struct nr_wal *wal, uint64_t ahead_bytes, struc
 nori_status nr_wal_prepare(struct nr_wal *wal, struct nori_error *err)
 {
     nori_status rc;
+    uint64_t half_bytes;
 
     if (nr_wal_has_failed(wal)) {
         atomic_store_explicit(&wal->prepare_at_bytes, UINT64_MAX, memory_order_relaxed);
@@ -298,8 +342,9 @@ nori_status nr_wal_prepare(struct nr_wal *wal, struct nori_error *err)
 
     /* Set first: a switch meanwhile asks for the next round. */
     uint64_t appended = atomic_load_explicit(&wal->appended_bytes, memory_order_relaxed);
-    atomic_store_explicit(&wal->prepare_at_bytes, appended + ahead_bytes / 2, memory_order_relaxed);
-    NR_CHECK(make_spare(wal, err));
+    uint32_t count = count_wanted(wal, &half_bytes);
+    atomic_store_explicit(&wal->prepare_at_bytes, appended + NR_MIN(ahead_bytes / 2, half_bytes), memory_order_relaxed);
+    NR_CHECK(nr_segment_make_spares(wal, count, NR_SPARE_READY_BYTES, err));
     NR_CHECK(prepare_ahead(wal, ahead_bytes, err));
 out:
     if (rc != NORI_OK) atomic_store_explicit(&wal->prepare_at_bytes, appended + RETRY_BYTES, memory_order_relaxed);
@@ -373,14 +418,19 @@ static void clear(struct nr_wal *wal, struct nr_segment *segment, bool remove)
     free_segment(segment);
 }
 
-void nr_segment_clear_all(struct nr_wal *wal, bool remove)
+static void clear_list(struct nr_wal *wal, struct nr_segment *segment, bool remove)
 {
     struct nr_segment *next;
-    for (struct nr_segment *segment = wal->segments; segment; segment = next) {
+    for (; segment; segment = next) {
         next = segment->next;
         clear(wal, segment, remove);
     }
-    clear(wal, wal->spare, remove);
+}
+
+void nr_segment_clear_all(struct nr_wal *wal, bool remove)
+{
+    clear_list(wal, wal->segments, remove);
+    clear_list(wal, wal->spares, remove);
     clear(wal, wal->recyclable, remove);
-    wal->segments = wal->spare = wal->recyclable = NULL;
+    wal->segments = wal->spares = wal->recyclable = NULL;
 }

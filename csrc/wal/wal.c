@@ -90,9 +90,9 @@ static nori_status begin_first_segment(struct nr_wal *wal, const struct nr_wal_p
     nori_status rc;
     struct nr_segment *segment = NULL;
 
-    nr_segment_begin_creating(wal, false);
+    nr_segment_begin_creating(wal, UINT32_MAX);
     rc = nr_segment_create(wal, wal->segment_bytes, NR_FILE_HEADER_BYTES + NR_MARKS_ROOM_BYTES, &segment, err);
-    nr_segment_end_creating(wal, NULL);
+    nr_segment_end_creating(wal);
     NR_CHECK(rc);
     NR_CHECK(nr_segment_begin(wal, segment, params->previous, params->last_sequence, err));
     NR_CHECK(nr_log_sync(segment->log, err));
@@ -136,53 +136,64 @@ void nr_wal_close(struct nr_wal *wal, bool remove_segments)
 
 /* ---------------------------------------------------------------- reserving */
 
-static nori_status create_next(struct nr_wal *wal, uint64_t size_bytes, uint64_t ready_bytes,
-                               struct nr_segment **segment_out, struct nori_error *err)
+/* Spares that a larger segment has overtaken: their numbers are too small now, their files still serve. */
+static void give_up_spares(struct nr_wal *wal, uint64_t overtaken_by)
 {
-    bool is_large = size_bytes > wal->segment_bytes;
-    *segment_out = NULL;
-    if (!nr_segment_begin_creating(wal, !is_large)) return NORI_OK;
-    nori_status rc = nr_segment_create(wal, size_bytes, ready_bytes, segment_out, err);
-    nr_segment_end_creating(wal, is_large ? NULL : *segment_out);
+    struct nr_segment *spare;
+    do {
+        nr_mutex_lock(&wal->lock);
+        spare = wal->spares && wal->spares->number < overtaken_by ? nr_segment_take_spare_locked(wal) : NULL;
+        nr_mutex_unlock(&wal->lock);
+        if (spare && nr_segment_retire(wal, spare, NULL) != NORI_OK) nr_segment_abandon(wal, spare);
+    } while (spare);
+}
+
+static nori_status create_large(struct nr_wal *wal, uint64_t bound, struct nr_segment **segment_out,
+                                struct nori_error *err)
+{
+    uint64_t size_bytes = (bound + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+    nr_segment_begin_creating(wal, UINT32_MAX);
+    nori_status rc = nr_segment_create(wal, size_bytes, bound, segment_out, err);
+    nr_segment_end_creating(wal);
     return rc;
 }
 
-/* A spare that a larger segment has overtaken: its number is too small now, its file still serves. */
-static void give_up_spare(struct nr_wal *wal, uint64_t overtaken_by)
-{
-    nr_mutex_lock(&wal->lock);
-    struct nr_segment *spare = wal->spare;
-    if (spare && spare->number > overtaken_by) spare = NULL;
-    if (spare) wal->spare = NULL;
-    nr_mutex_unlock(&wal->lock);
-    if (spare && nr_segment_retire(wal, spare, NULL) != NORI_OK) nr_segment_abandon(wal, spare);
-}
-
-/* The segment that takes a record ending at 'bound' in it: the spare, which stays the spare, or one of its own. */
-static nori_status find_next(struct nr_wal *wal, uint64_t bound, bool may_wait, struct nr_segment **segment_out,
-                             struct nori_error *err)
+/* The segment that takes a record ending at 'bound' in it: the spare, which stays the spare, or one of its own. Puts
+ * leave another spare behind. */
+static nori_status find_next(struct nr_wal *wal, uint64_t bound, enum nr_wal_use use, bool may_wait,
+                             struct nr_segment **segment_out, struct nori_error *err)
 {
     bool is_large = bound > wal->segment_bytes;
+    uint32_t needed = is_large ? 0 : 1, wanted = needed + (use == NR_WAL_PUTS);
+    struct nori_error own;
 
+    *segment_out = NULL;
     nr_mutex_lock(&wal->lock);
-    *segment_out = is_large ? NULL : wal->spare;
+    uint32_t count = wal->spare_count;
     nr_mutex_unlock(&wal->lock);
-    if (!*segment_out) {
-        if (!may_wait) return NR_FAIL(err, NORI_AGAIN, "a log segment must be created");
-        uint64_t size = is_large ? (bound + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES : wal->segment_bytes;
-        nori_status rc = create_next(wal, size, bound, segment_out, err);
-        if (rc != NORI_OK) return rc;
-    }
-    if (!*segment_out) {
+    if (!may_wait && (is_large || count < wanted)) return NR_FAIL(err, NORI_AGAIN, "a log segment must be created");
+    if (count < wanted) {
+        nr_error_clear(&own);
+        nori_status rc = nr_segment_make_spares(wal, wanted, use == NR_WAL_PUTS ? NR_SPARE_READY_BYTES : bound, &own);
         nr_mutex_lock(&wal->lock);
-        *segment_out = wal->spare;
+        count = wal->spare_count;
         nr_mutex_unlock(&wal->lock);
+        /* Another failure than of space says nothing of what deletes will find. */
+        if (rc != NORI_OK && (count < needed || nr_error_is_of_space(rc, &own))) {
+            if (err) *err = own;
+            return rc;
+        }
     }
+    if (is_large) return create_large(wal, bound, segment_out, err);
+    nr_mutex_lock(&wal->lock);
+    *segment_out = wal->spares;
+    nr_mutex_unlock(&wal->lock);
     return NORI_OK;
 }
 
 /* Goes on in the next segment. */
-static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, bool may_wait, struct nori_error *err)
+static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use, bool may_wait,
+                                  struct nori_error *err)
 {
     nori_status rc;
     struct nr_segment *segment = NULL;
@@ -192,7 +203,7 @@ static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, bool
                                    atomic_load_explicit(&wal->write_offset, memory_order_relaxed)};
     struct nori_error own;
 
-    NR_CHECK(find_next(wal, bound, may_wait, &segment, err));
+    NR_CHECK(find_next(wal, bound, use, may_wait, &segment, err));
     NR_CHECK(nr_log_reserve(segment->log, bound, may_wait, err));
     if (!may_wait && !nr_log_is_mapped(segment->log)) {
         rc = NR_FAIL(err, NORI_AGAIN, "a log segment must be begun");
@@ -207,10 +218,10 @@ static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, bool
         goto out;
     }
     if (is_large) {
-        give_up_spare(wal, segment->number);
+        give_up_spares(wal, segment->number);
     } else {
         nr_mutex_lock(&wal->lock);
-        wal->spare = NULL;
+        nr_segment_take_spare_locked(wal);
         nr_mutex_unlock(&wal->lock);
     }
     make_current(wal, segment);
@@ -221,10 +232,21 @@ out:
     return rc;
 }
 
-static nori_status reserve_slow(struct nr_wal *wal, uint64_t bound, size_t payload_bytes, bool may_wait,
-                                struct nori_error *err)
+static bool is_kept_from(const struct nr_wal *wal, enum nr_wal_use use)
 {
-    if (bound > wal->current->size_bytes) return switch_segment(wal, payload_bytes, may_wait, err);
+    return use == NR_WAL_PUTS && atomic_load_explicit(&wal->is_for_deletes, memory_order_relaxed);
+}
+
+static nori_status reserve_slow(struct nr_wal *wal, uint64_t bound, size_t payload_bytes, enum nr_wal_use use,
+                                bool may_wait, struct nori_error *err)
+{
+    if (is_kept_from(wal, use)) {
+        if (!may_wait) return NR_FAIL(err, NORI_AGAIN, "a log segment must be created");
+        nori_status made = nr_segment_make_spares(wal, 1, NR_SPARE_READY_BYTES, err);
+        if (made != NORI_OK) return made;
+        if (bound <= wal->reserved_bytes) return NORI_OK;
+    }
+    if (bound > wal->current->size_bytes) return switch_segment(wal, payload_bytes, use, may_wait, err);
 
     uint64_t ahead = NR_MIN(bound + RESERVE_STEP_BYTES, wal->current->size_bytes);
     if (nr_log_reserve(wal->log, ahead, false, NULL) == NORI_OK) {
@@ -235,22 +257,23 @@ static nori_status reserve_slow(struct nr_wal *wal, uint64_t bound, size_t paylo
     if (rc == NORI_OK) {
         wal->reserved_bytes = bound;
     } else if (rc == NORI_IO) {
-        /* A full disk: what the spare segment has is ours already. */
+        /* A full disk: what the spare segments have is ours already. */
         nr_mutex_lock(&wal->lock);
-        bool has_spare = wal->spare != NULL;
+        bool has_spare = wal->spares != NULL;
         nr_mutex_unlock(&wal->lock);
-        if (has_spare && switch_segment(wal, payload_bytes, may_wait, NULL) == NORI_OK) rc = NORI_OK;
+        if (has_spare && switch_segment(wal, payload_bytes, use, may_wait, NULL) == NORI_OK) rc = NORI_OK;
     }
     return rc;
 }
 
-nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, bool may_wait, struct nori_error *err)
+nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use, bool may_wait,
+                           struct nori_error *err)
 {
     if (NR_UNLIKELY(nr_wal_has_failed(wal))) return nr_wal_fail_poisoned(wal, err);
     uint64_t offset = atomic_load_explicit(&wal->write_offset, memory_order_relaxed);
     uint64_t bound = nr_record_end(offset, payload_bytes) + NR_MARKS_ROOM_BYTES;
-    if (NR_LIKELY(bound <= wal->reserved_bytes)) return NORI_OK;
-    return reserve_slow(wal, bound, payload_bytes, may_wait, err);
+    if (NR_LIKELY(bound <= wal->reserved_bytes && !is_kept_from(wal, use))) return NORI_OK;
+    return reserve_slow(wal, bound, payload_bytes, use, may_wait, err);
 }
 
 /* ---------------------------------------------------------------- appending */
@@ -317,6 +340,14 @@ struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out)
     return nr_wal_mark_load(&wal->end, sequence_out);
 }
 
+uint64_t nr_wal_next_segment(struct nr_wal *wal)
+{
+    nr_mutex_lock(&wal->lock);
+    uint64_t number = wal->next_number;
+    nr_mutex_unlock(&wal->lock);
+    return number;
+}
+
 struct nr_position nr_wal_synced(struct nr_wal *wal, uint64_t *sequence_out)
 {
     return nr_wal_mark_load(&wal->synced, sequence_out);
@@ -336,7 +367,7 @@ void nr_wal_stats(struct nr_wal *wal, struct nr_wal_stats *stats_out)
     };
     nr_mutex_lock(&wal->lock);
     for (const struct nr_segment *segment = wal->segments; segment; segment = segment->next) stats_out->segments++;
-    stats_out->segments += (wal->spare != NULL) + (wal->recyclable != NULL);
+    stats_out->segments += wal->spare_count + (wal->recyclable != NULL);
     stats_out->segments_deleted = wal->deleted_count;
     nr_mutex_unlock(&wal->lock);
 }

@@ -33,11 +33,16 @@ NORI_WARN_UNUSED nori_status nr_wal_open(const struct nr_wal_params *params, str
  * (after an orderly close, when the manifest needs none). */
 void nr_wal_close(struct nr_wal *wal, bool remove_segments);
 
+/* What a record holds. The last room that a full disk leaves, a spare segment, is for those without a put. */
+enum nr_wal_use { NR_WAL_PUTS, NR_WAL_DELETES };
+
 /* Under the append lock. Makes sure that a record of 'payload_bytes' can be appended: goes on to the next segment where
- * it does not fit (a record larger than a segment gets one of its own). Failure has changed nothing: NORI_IO (ENOSPC
+ * it does not fit (a record larger than a segment gets one of its own). A record with puts must leave a spare segment
+ * behind it: where there is none, and no space to make one, it fails, until there is space. Failure has changed
+ * nothing: NORI_IO (ENOSPC
  * ...) or NORI_NO_MEMORY, tried again on the next write. NORI_AGAIN if !may_wait and it takes a system call. */
-NORI_WARN_UNUSED nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, bool may_wait,
-                                            struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use,
+                                            bool may_wait, struct nori_error *err);
 /* Under the append lock, after reserve. A mapped log does not fail. A written one may: the outcome is indeterminate,
  * and the log has failed: every later call says NORI_POISONED with the first cause. */
 NORI_WARN_UNUSED nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence, uint32_t count, nori_slice payload,
@@ -52,11 +57,14 @@ NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position 
 
 /* What is complete: the end of the last append, and its last sequence. Any thread. */
 struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out);
+/* A number above those of all segments, spare ones included. */
+uint64_t nr_wal_next_segment(struct nr_wal *wal);
 /* What is on disk. Any thread; cheap. */
 struct nr_position nr_wal_synced(struct nr_wal *wal, uint64_t *sequence_out);
 
-/* A background worker's round: blocks and pages ahead of the writer, the next segment ready (also the spare one that a
- * full disk leaves). Not under the append lock. Failure is not the log's: tried again next time. */
+/* A background worker's round: blocks and pages ahead of the writer, the next segment ready, and the one
+ * after it, which a full disk leaves to deletes. Not under the append lock. Failure is not the log's: tried again next
+ * time. */
 NORI_WARN_UNUSED nori_status nr_wal_prepare(struct nr_wal *wal, struct nori_error *err);
 /* True when the writer has used up enough of what was prepared for nr_wal_prepare to be worth a call. Any thread;
  * cheap. */

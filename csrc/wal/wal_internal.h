@@ -15,6 +15,9 @@
  * the record's own sync. So a mark never needs another segment. */
 #define NR_MARKS_ROOM_BYTES (2 * (uint64_t)NR_MARK_MAX_BYTES)
 
+/* What a spare segment has ready from the start: room for many deletes on a full disk. */
+#define NR_SPARE_READY_BYTES ((uint64_t)1 << 20)
+
 struct nr_segment {
     struct nr_segment *next NR_GUARDED; /* By wal.lock. */
     uint64_t number;                    /* Immutable. */
@@ -75,12 +78,14 @@ struct nr_wal {
 
     _Alignas(64) struct nr_wal_mark synced; /* Stored by the leader. */
     _Atomic bool has_failed;                /* 'cause' is final. */
-    _Atomic uint64_t prepare_at_bytes;      /* nr_wal_prepare is wanted once appended_bytes is there. Relaxed. */
-    _Atomic uint64_t sync_count;            /* Relaxed. */
-    _Atomic uint64_t arrivals;              /* Calls that came for a sync. Relaxed. */
-    uint64_t group_arrivals;                /* The leader's: 'arrivals' when the last group closed, */
-    uint64_t group_size;                    /* how many that one was, */
-    uint64_t group_sync_ns;                 /* and how long its sync took. */
+    _Atomic bool
+        is_for_deletes; /* Short, and no spare: what room is left is not for puts. Stored under lock. Relaxed. */
+    _Atomic uint64_t prepare_at_bytes; /* nr_wal_prepare is wanted once appended_bytes is there. Relaxed. */
+    _Atomic uint64_t sync_count;       /* Relaxed. */
+    _Atomic uint64_t arrivals;         /* Calls that came for a sync. Relaxed. */
+    uint64_t group_arrivals;           /* The leader's: 'arrivals' when the last group closed, */
+    uint64_t group_size;               /* how many that one was, */
+    uint64_t group_sync_ns;            /* and how long its sync took. */
 
     /* Immutable. */
     struct nr_dir *dir; /* wal/. Owned. */
@@ -98,12 +103,14 @@ struct nr_wal {
     struct nr_mutex lock;
     struct nr_cond created;                   /* is_creating has ended. */
     struct nr_segment *segments NR_GUARDED;   /* By lock. Ascending, to current. Owned, as are the next two. */
-    struct nr_segment *spare NR_GUARDED;      /* By lock. The next segment: no header yet. */
+    struct nr_segment *spares NR_GUARDED;     /* By lock. The next segments, ascending: no headers yet. */
     struct nr_segment *recyclable NR_GUARDED; /* By lock. A collected file. */
     uint64_t next_number NR_GUARDED;          /* By lock. */
     uint64_t prepare_ahead_bytes NR_GUARDED;  /* By lock. */
     uint64_t deleted_count NR_GUARDED;        /* By lock. */
+    uint32_t spare_count NR_GUARDED;          /* By lock. Of spares. */
     bool is_creating NR_GUARDED;              /* By lock. Someone creates a segment. */
+    bool is_short NR_GUARDED;                 /* By lock. No space was found for the last spare that was wanted. */
     bool is_preparing NR_GUARDED;             /* By lock. */
     struct nori_error cause;                  /* Written once, under lock, before has_failed. */
 };
@@ -142,10 +149,14 @@ NORI_WARN_UNUSED nori_status nr_segment_retire(struct nr_wal *wal, struct nr_seg
 /* Frees a segment that never was in a list, and unlinks its file if that can be done: a name that stays does no harm,
  * numbers are not used again. The caller's pin is its only one but for a worker's. */
 void nr_segment_abandon(struct nr_wal *wal, struct nr_segment *segment);
-/* Waits for its turn to create a segment; false if there is a spare by then and 'spare_serves'. Ended by end_creating,
- * which makes 'spare' (NULL: none) the spare. */
-bool nr_segment_begin_creating(struct nr_wal *wal, bool spare_serves);
-void nr_segment_end_creating(struct nr_wal *wal, struct nr_segment *spare);
+/* Waits for its turn to create a segment; false if there are 'enough' spares by then. Ended by end_creating. */
+bool nr_segment_begin_creating(struct nr_wal *wal, uint32_t enough);
+void nr_segment_end_creating(struct nr_wal *wal);
+/* Creates spares until there are 'count', each with 'ready_bytes' publishable. */
+NORI_WARN_UNUSED nori_status nr_segment_make_spares(struct nr_wal *wal, uint32_t count, uint64_t ready_bytes,
+                                                    struct nori_error *err);
+/* Takes the first spare out of the list. */
+struct nr_segment *nr_segment_take_spare_locked(struct nr_wal *wal);
 /* Appends to the list, under wal.lock. */
 void nr_segment_list_locked(struct nr_wal *wal, struct nr_segment *segment);
 /* Lists the segments of former sessions. */

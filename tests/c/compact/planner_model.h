@@ -24,6 +24,7 @@ static inline void model_options(struct nori_options *options)
     options->k_global = 4;
     options->l0.max_files = 12;
     options->strategy = NORI_STRATEGY_ATLL;
+    options->max_space_amp = 1000; /* Cases of the space bound set it. */
     options->memtable.flush_trigger_bytes = 400;
     options->tombstones.density_threshold = 0.5;
 }
@@ -66,11 +67,11 @@ static inline struct nr_run *model_run_create(uint64_t run_id, struct nr_table_s
 
 /* Takes the references on the runs. */
 static inline struct nr_slot *model_slot_create(uint32_t level, uint64_t slot_id, nori_slice start, struct nr_bound end,
-                                                struct nr_run **runs, size_t count)
+                                                uint32_t k_max, struct nr_run **runs, size_t count)
 {
     struct nori_error err;
     struct nr_slot *slot = NULL;
-    EXPECT_OK(nr_slot_create(level, slot_id, start, end, 1, runs, count, &slot, &err), &err);
+    EXPECT_OK(nr_slot_create(level, slot_id, start, end, k_max, runs, count, &slot, &err), &err);
     for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
     return slot;
 }
@@ -95,6 +96,10 @@ static inline void model_describe(const struct nr_plan *plan, char *text, size_t
     }
     if (plan->action == NR_ACTION_SPLIT) {
         snprintf(text + used, capacity - used, " parts %zu", plan->split_count);
+        return;
+    }
+    if (plan->action == NR_ACTION_JOIN) {
+        snprintf(text + used, capacity - used, " count %zu", plan->join_count);
         return;
     }
     used += (size_t)snprintf(text + used, capacity - used, " runs %zu..%zu", plan->first_run,

@@ -8,6 +8,8 @@
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N     newest first
  *     busy LEVEL:ID   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending
  * 0|1
+ *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
+ *     read KEY:WEIGHT ...
  *     => PLAN */
 #include "planner_model.h"
 
@@ -32,6 +34,7 @@ struct parser {
     struct nr_slot *slots[MAX_SLOTS]; /* Of the level under way. */
     size_t slot_count;
     uint64_t slot_id;
+    uint32_t slot_k;
     nori_slice slot_start;
     struct nr_bound slot_end;
     char slot_text[64];
@@ -53,11 +56,30 @@ static void parse_range(struct parser *parser, char **text, nori_slice *start, s
     *text = close + 1;
 }
 
+static void parse_sketch(struct parser *parser, char *text, struct nr_sketch **sketch)
+{
+    struct nori_error err;
+    if (!*sketch) EXPECT_OK(nr_sketch_create(1, sketch, &err), &err);
+    for (char *word = strtok(text, " "); word; word = strtok(NULL, " ")) {
+        char *colon = strchr(word, ':');
+        if (!colon) PARSE_FAIL(parser, "a sketch is key:weight");
+        nr_sketch_add(*sketch, nr_slice(word, (size_t)(colon - word)), strtoull(colon + 1, NULL, 10));
+    }
+}
+
+static void clear_sketches(struct parser *parser)
+{
+    nr_sketch_destroy(parser->view.writes);
+    nr_sketch_destroy(parser->view.reads);
+    parser->view.writes = parser->view.reads = NULL;
+}
+
 static void end_slot(struct parser *parser)
 {
     if (!parser->has_slot) return;
-    parser->slots[parser->slot_count++] = model_slot_create(parser->level, parser->slot_id, parser->slot_start,
-                                                            parser->slot_end, parser->runs, parser->run_count);
+    parser->slots[parser->slot_count++] =
+        model_slot_create(parser->level, parser->slot_id, parser->slot_start, parser->slot_end, parser->slot_k,
+                          parser->runs, parser->run_count);
     parser->run_count = 0;
     parser->has_slot = false;
 }
@@ -83,6 +105,7 @@ static void reset(struct parser *parser, const char *name)
     snprintf(parser->name, sizeof parser->name, "%s", name);
     model_options(&parser->options);
     begin_case(parser, 4);
+    clear_sketches(parser);
     parser->view = (struct nr_plan_view){.version = parser->version,
                                          .options = &parser->options,
                                          .busy = parser->busy,
@@ -109,6 +132,8 @@ static void parse_option(struct parser *parser, const char *name, double value)
         options->strategy = (int)value;
     else if (!strcmp(name, "flush_trigger_bytes"))
         options->memtable.flush_trigger_bytes = (uint64_t)value;
+    else if (!strcmp(name, "space"))
+        options->max_space_amp = value;
     else if (!strcmp(name, "density"))
         options->tombstones.density_threshold = value;
     else
@@ -163,6 +188,7 @@ static void parse_slot(struct parser *parser, const char *text)
     parser->slot_id = strtoull(parser->slot_text, &rest, 10);
     while (*rest == ' ') rest++;
     parse_range(parser, &rest, &parser->slot_start, &parser->slot_end);
+    parser->slot_k = (uint32_t)parse_count(rest, "k=", 0);
     parser->has_slot = true;
 }
 
@@ -208,7 +234,11 @@ static void parse_view(struct parser *parser, const char *word, char *text)
         parser->unsplittable = strtoull(text, NULL, 10);
         view->unsplittable = &parser->unsplittable;
         view->unsplittable_count = 1;
-    } else if (!strcmp(word, "oldest"))
+    } else if (!strcmp(word, "written"))
+        parse_sketch(parser, text, &view->writes);
+    else if (!strcmp(word, "read"))
+        parse_sketch(parser, text, &view->reads);
+    else if (!strcmp(word, "oldest"))
         view->oldest_moment_sequence = strtoull(text, NULL, 10);
     else if (!strcmp(word, "now"))
         view->now_ms = strtoull(text, NULL, 10);
@@ -258,6 +288,7 @@ static void run_file(const char *path)
         if (size > 0) parse_line(&parser, line);
     }
     fclose(file);
+    clear_sketches(&parser);
     nr_version_unref(parser.version);
 }
 
@@ -291,7 +322,7 @@ static struct nr_version *tree_with_bytes(const uint64_t *level_bytes, size_t le
         struct model_run model = {.bytes = level_bytes[level], .entries = 1};
         struct nr_table_slice slice = model_slice(&model, level, nr_slice_text("a"), nr_bound_infinite(), 1);
         struct nr_run *run = model_run_create(level, &slice, 1);
-        struct nr_slot *slot = model_slot_create(level, level, nr_slice_text(""), nr_bound_infinite(), &run, 1);
+        struct nr_slot *slot = model_slot_create(level, level, nr_slice_text(""), nr_bound_infinite(), 0, &run, 1);
         model_set_level(version, level, &slot, 1);
     }
     return version;
@@ -315,17 +346,21 @@ TEST(level_targets_derive_from_the_bottom)
     nr_version_unref(version);
 }
 
-TEST(the_bottom_is_one_run_and_levels_above_it_are_tiered)
+TEST(k_is_the_strategys_or_what_was_decided_for_the_slot)
 {
     struct nori_options options;
     model_options(&options);
     struct nr_version *version = tree_with_bytes((uint64_t[]){0, 10, 10, 0}, 4);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 1), 4);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 2), 1);
-    EXPECT_EQ(nr_planner_k_max(version, &options, 3), 1);
+    struct nr_slot *slot = nr_level_slot(version->levels[1], 0);
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4); /* Not decided. */
+    slot->k_max = 2;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 2);
+    slot->k_max = 9;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4);
     options.strategy = NORI_STRATEGY_LEVELED;
-    EXPECT_EQ(nr_planner_k_max(version, &options, 1), 1);
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 1);
     options.strategy = NORI_STRATEGY_TIERED;
-    EXPECT_EQ(nr_planner_k_max(version, &options, 3), 4);
+    slot->k_max = 1;
+    EXPECT_EQ(nr_planner_slot_k(&options, slot), 4);
     nr_version_unref(version);
 }

@@ -193,6 +193,37 @@ TEST(pop_setdefault_and_pop_last_see_what_is_there)
     nori_simdisk_destroy(env);
 }
 
+static bool take_nothing(void *arg, nori_slice value)
+{
+    ++*(int *)arg;
+    (void)value;
+    return false;
+}
+
+TEST(what_cannot_be_taken_is_not_removed)
+{
+    struct nori_env *env;
+    struct nori_engine *engine;
+    struct nori_error error;
+    bool found;
+    int calls = 0;
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    EXPECT_OK(put_text(engine, "a", "1", &error), &error);
+    uint64_t appended = nori_simdisk_operations(env, "log_publish");
+    EXPECT_STATUS(nori_pop(engine, nr_slice_text("a"), NULL, take_nothing, &calls, &found, &error), NORI_NO_MEMORY,
+                  &error);
+    EXPECT_EQ(error.outcome, NORI_NOT_APPLIED);
+    EXPECT_STATUS(nori_pop_last(engine, NULL, take_nothing, NULL, &calls, &found, &error), NORI_NO_MEMORY, &error);
+    EXPECT_STATUS(nori_pop_last(engine, NULL, NULL, take_nothing, &calls, &found, &error), NORI_NO_MEMORY, &error);
+    EXPECT_EQ(calls, 3);
+    EXPECT_EQ(nori_simdisk_operations(env, "log_publish"), appended);
+    EXPECT_VALUE(engine, NULL, "a", "1");
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
 TEST(a_put_expires_by_the_clock_that_never_goes_back)
 {
     struct nori_env *env = make_disk(6);

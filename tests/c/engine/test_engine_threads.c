@@ -90,6 +90,21 @@ static void check_scan(struct rounds *rounds)
     nori_scan_destroy(scan);
 }
 
+/* Heat is folded, and shared out to new slots, while others count. */
+static void check_slots(struct rounds *rounds)
+{
+    struct nori_slot *slots = NULL;
+    struct nori_error error;
+    size_t count;
+    if (nori_slots(rounds->engine, &slots, &count, &error) != NORI_OK) {
+        fail_round(rounds, error.text, 0, 0);
+        return;
+    }
+    for (size_t i = 0; i < count; i++)
+        if (!(slots[i].heat >= 0 && slots[i].heat <= 1)) fail_round(rounds, "heat of slot", (int)i, (int)slots[i].heat);
+    nori_free(slots);
+}
+
 static void *read_rounds(void *arg)
 {
     struct rounds *rounds = arg;
@@ -97,6 +112,7 @@ static void *read_rounds(void *arg)
     while (!atomic_load(&rounds->is_over)) {
         for (int i = 0; i < 50; i++) check_gets(rounds, &random);
         check_scan(rounds);
+        check_slots(rounds);
     }
     return NULL;
 }
@@ -126,8 +142,11 @@ TEST(readers_are_right_while_tables_are_flushed_and_merged)
     struct rounds rounds = {0};
     struct nori_error error;
     pthread_t readers[READERS];
+    struct nori_options options = small_options();
+    struct nori_open_params params = {.options = &options};
+    options.heat_decay_interval_secs = 0.01;
     make_directory(&directory);
-    EXPECT_OK(open_small(NULL, directory.path, &rounds.engine, &error), &error);
+    EXPECT_OK(nori_open(directory.path, &params, &rounds.engine, &error), &error);
     for (int i = 0; i < READERS; i++) EXPECT_EQ(pthread_create(&readers[i], NULL, read_rounds, &rounds), 0);
     write_rounds(&rounds);
     atomic_store(&rounds.is_over, true);

@@ -39,6 +39,8 @@ TEST(names_are_spelled_as_in_the_specification)
     EXPECT(strcmp(name, "1234567.log") == 0);
     EXPECT_EQ(kind_of("CURRENT"), NR_FILE_CURRENT);
     EXPECT_EQ(kind_of("CURRENT.tmp"), NR_FILE_CURRENT_TEMPORARY);
+    EXPECT_EQ(kind_of("HEAT"), NR_FILE_HEAT);
+    EXPECT_EQ(kind_of("HEAT.tmp"), NR_FILE_HEAT_TEMPORARY);
     EXPECT_EQ(kind_of("LOCK"), NR_FILE_LOCK);
 }
 

@@ -29,6 +29,7 @@ struct model {
     uint64_t next_run_id;
     uint64_t next_slot_id;
     uint64_t next_sequence;
+    size_t join_count; /* Guards that went. */
     size_t slot_counts[MODEL_LEVELS];
     struct model_slot slots[MODEL_LEVELS][KEY_COUNT];
 };
@@ -48,7 +49,7 @@ static inline void model_init(struct model *model, uint64_t seed)
         model->slot_counts[i] = 1;
         model->slots[i][0].last = KEY_COUNT;
         model->slots[i][0].slot_id = i;
-        model->slots[i][0].k_max = 1;
+        model->slots[i][0].k_max = 0;
     }
 }
 
@@ -247,6 +248,31 @@ static inline void promote(struct model *model, struct nr_version *version, stru
     set_slot(model, version, edit, level, slot, NULL, 0);
 }
 
+/* What 'old' has in [first, last) beside what 'slot' has already, oldest beside oldest. */
+static inline void put_beside(struct model_slot *slot, const struct model_slot *old, size_t first, size_t last)
+{
+    struct model_run parts[MODEL_RUNS];
+    size_t count = 0;
+    for (size_t j = 0; j < old->run_count; j++) {
+        if (covers_any(&old->runs[j], first, last)) parts[count++] = old->runs[j];
+    }
+    for (size_t j = 0; j < count; j++) mask(&parts[j], old->first, old->last, false);
+    for (; slot->run_count < count; slot->run_count++) {
+        memmove(&slot->runs[1], &slot->runs[0], slot->run_count * sizeof(*slot->runs));
+        memset(&slot->runs[0], 0, sizeof(slot->runs[0]));
+    }
+    for (size_t j = 0; j < count; j++) {
+        struct model_run *into = &slot->runs[slot->run_count - count + j];
+        if (!covers_any(into, 0, KEY_COUNT)) into->run_id = parts[j].run_id;
+        for (size_t key = old->first; key < old->last; key++) {
+            if (!parts[j].files[key]) continue;
+            into->files[key] = parts[j].files[key];
+            into->low[key] = parts[j].low[key];
+            into->high[key] = parts[j].high[key];
+        }
+    }
+}
+
 /* The slots of one level cut anew: those in [cuts) are guards. Mirrors nr_edit_set_guards. */
 static inline void recut(struct model *model, struct nr_edit *edit, uint32_t level, const bool cuts[KEY_COUNT])
 {
@@ -270,9 +296,7 @@ static inline void recut(struct model *model, struct nr_edit *edit, uint32_t lev
                 slot->slot_id = old->slot_id;
                 if (old->last == last) slot->k_max = old->k_max;
             }
-            for (size_t j = 0; j < old->run_count; j++) {
-                if (covers_any(&old->runs[j], first, last)) slot->runs[slot->run_count++] = old->runs[j];
-            }
+            put_beside(slot, old, first, last);
         }
         if (is_new) slot->slot_id = model->next_slot_id++;
         slot->first = first;
@@ -284,19 +308,21 @@ static inline void recut(struct model *model, struct nr_edit *edit, uint32_t lev
     EXPECT_OK(nr_edit_set_guards(edit, level, guards, guard_count, first_slot_id, 3, &err), &err);
 }
 
-/* New guards on a level and all deeper ones; of the old ones those between empty slots may go. */
-static inline void move_guards(struct model *model, struct nr_edit *edit)
+/* New guards on a level and all deeper ones; old ones of that level go where no level above has them and age allows. */
+static inline void move_guards(struct model *model, const struct nr_version *version, struct nr_edit *edit)
 {
     uint32_t level = 1 + (uint32_t)below(model, MODEL_LEVELS - 1);
-    size_t fresh = below(model, 4), key = 0;
+    size_t fresh = below(model, 4), key = 0, joined = 0;
     bool cuts[KEY_COUNT] = {false};
     for (size_t i = 1; i < model->slot_counts[level]; i++) {
-        const struct model_slot *left = &model->slots[level][i - 1], *right = &model->slots[level][i];
+        const struct model_slot *right = &model->slots[level][i];
         bool is_above = false;
         for (size_t j = 0; j < model->slot_counts[level - 1]; j++)
             is_above |= level > 1 && model->slots[level - 1][j].first == right->first;
-        bool is_empty = left->run_count == 0 && right->run_count == 0;
-        cuts[right->first] = is_above || !is_empty || below(model, 2);
+        bool may_go = nr_version_may_join(version, level, guard_at(joined), bound_at(right->last));
+        cuts[right->first] = is_above || !may_go || below(model, 3) == 0;
+        if (cuts[right->first]) joined = right->first;
+        if (!cuts[right->first]) model->join_count++;
     }
     for (size_t i = 0; i < fresh; i++) cuts[1 + below(model, KEY_COUNT - 1)] = true;
     recut(model, edit, level, cuts);
@@ -319,7 +345,7 @@ static inline struct nr_edit *model_step(struct model *model, struct nr_version 
         merge_l0(model, edit);
         break;
     case 1:
-        move_guards(model, edit);
+        move_guards(model, version, edit);
         break;
     case 2:
         tier(model, version, edit);

@@ -68,6 +68,7 @@ static size_t model_depth(void)
 
 TEST(random_edits_make_the_tree_that_brute_force_makes_also_when_they_come_from_their_bytes)
 {
+    size_t join_count = 0;
     for (uint64_t seed = 1; seed <= SEED_COUNT; seed++) {
         struct nr_version *version;
         model_init(&model, seed);
@@ -89,7 +90,9 @@ TEST(random_edits_make_the_tree_that_brute_force_makes_also_when_they_come_from_
         }
         nr_version_unref(version);
         EXPECT_EQ(model.universe.live_count, 0);
+        join_count += model.join_count;
     }
+    EXPECT(join_count > 50);
 }
 
 /* Edits and snapshots of a grown tree, without memory at the n-th allocation. */
@@ -225,7 +228,7 @@ TEST(an_edit_that_does_not_fit_is_corruption)
     struct nr_run *run = make_run(&universe, 1, 0, 9, 1, 2, 0);
     const nori_slice one[] = {key_at(5)}, falling[] = {key_at(5), key_at(4)};
     EXPECT_OK(nr_version_create(3, &version, &err), &err);
-    for (int wrong = 0; wrong < 9; wrong++) {
+    for (int wrong = 0; wrong < 8; wrong++) {
         EXPECT_OK(nr_edit_create(&edit, &err), &err);
         nori_status rc = NORI_OK;
         switch (wrong) {
@@ -255,11 +258,6 @@ TEST(an_edit_that_does_not_fit_is_corruption)
             rc = nr_edit_set_guards(edit, 1, one, 1, 20, 1, &err);
             if (rc == NORI_OK) rc = nr_edit_set_slot(edit, 1, guard_at(0), 1, &run, 1, &err);
             break;
-        case 8: /* Two slots with runs are joined. */
-            rc = nr_edit_set_slot(edit, 1, guard_at(0), 1, &run, 1, &err);
-            if (rc == NORI_OK) rc = nr_edit_set_guards(edit, 1, one, 1, 20, 1, &err);
-            if (rc == NORI_OK) rc = nr_edit_set_guards(edit, 1, NULL, 0, 21, 1, &err);
-            break;
         }
         EXPECT_OK(rc, &err);
         EXPECT_STATUS(nr_edit_apply(edit, version, &next, &err), NORI_CORRUPTION, &err);
@@ -267,6 +265,122 @@ TEST(an_edit_that_does_not_fit_is_corruption)
         nr_edit_destroy(edit);
     }
     nr_run_unref(run);
+    nr_version_unref(version);
+}
+
+/* A level 1 of slots [0, 5) with runs 1 (newer) and 2, [5, 9) without, [9, 48) with runs 3, 4 and 5. */
+static struct nr_version *cut_level(struct universe *universe)
+{
+    struct nr_version *version, *next;
+    struct nr_edit *edit;
+    const nori_slice guards[] = {key_at(5), key_at(9)};
+    struct nr_run *left[] = {make_run(universe, 1, 0, 4, 41, 42, 1), make_run(universe, 2, 2, 5, 33, 34, 1)};
+    struct nr_run *right[] = {make_run(universe, 3, 9, 20, 51, 52, 1), make_run(universe, 4, 12, 30, 31, 32, 1),
+                              make_run(universe, 5, 10, 40, 1, 2, 1)};
+    EXPECT_OK(nr_version_create(2, &version, &err), &err);
+    EXPECT_OK(nr_edit_create(&edit, &err), &err);
+    EXPECT_OK(nr_edit_set_guards(edit, 1, guards, 2, 20, 3, &err), &err);
+    EXPECT_OK(nr_edit_set_slot(edit, 1, guard_at(0), 3, left, 2, &err), &err);
+    EXPECT_OK(nr_edit_set_slot(edit, 1, key_at(9), 3, right, 3, &err), &err);
+    next = apply(edit, version);
+    for (size_t i = 0; i < 2; i++) nr_run_unref(left[i]);
+    for (size_t i = 0; i < 3; i++) nr_run_unref(right[i]);
+    nr_edit_destroy(edit);
+    nr_version_unref(version);
+    return next;
+}
+
+static struct nr_version *set_guards(struct nr_version *version, const nori_slice *guards, size_t count, uint64_t id)
+{
+    struct nr_edit *edit;
+    EXPECT_OK(nr_edit_create(&edit, &err), &err);
+    EXPECT_OK(nr_edit_set_guards(edit, 1, guards, count, id, 2, &err), &err);
+    struct nr_version *next = apply(edit, version);
+    EXPECT_OK(nr_version_check(next, &err), &err);
+    nr_edit_destroy(edit);
+    nr_version_unref(version);
+    return next;
+}
+
+TEST(slots_with_runs_are_joined_oldest_to_oldest)
+{
+    memset(&model, 0, sizeof(model));
+    struct nr_version *version = set_guards(cut_level(&model.universe), NULL, 0, 30);
+    EXPECT_EQ(version->levels[1]->slot_count, 1);
+    const struct nr_slot *slot = nr_level_slot(version->levels[1], 0);
+    EXPECT_EQ(slot->slot_id, 1);
+    EXPECT_EQ(slot->run_count, 3);
+    EXPECT_EQ(slot->bytes, 700 + 1100 + 1800 + 3000);
+    EXPECT_EQ(slot->runs[0]->run_id, 3);
+    EXPECT_EQ(slot->runs[0]->slice_count, 1);
+    EXPECT_EQ(slot->runs[1]->run_id, 1);
+    EXPECT_EQ(slot->runs[1]->slice_count, 2);
+    EXPECT_SLICE(slot->runs[1]->slices[1].start, "tenant/user/0084");
+    EXPECT_EQ(slot->runs[2]->run_id, 2);
+    EXPECT_EQ(slot->runs[2]->slice_count, 2);
+    EXPECT_EQ(slot->runs[2]->smallest_sequence, 1);
+    EXPECT_EQ(slot->runs[2]->largest_sequence, 34);
+    nr_version_unref(version);
+    EXPECT_EQ(model.universe.live_count, 0);
+}
+
+TEST(a_slot_that_is_cut_and_joined_again_is_as_it_was)
+{
+    memset(&model, 0, sizeof(model));
+    const nori_slice more[] = {key_at(5), key_at(9), key_at(15), key_at(25)}, old[] = {key_at(5), key_at(9)};
+    struct nr_version *version = set_guards(cut_level(&model.universe), more, 4, 30);
+    EXPECT_EQ(version->levels[1]->slot_count, 5);
+    version = set_guards(version, old, 2, 40);
+    const struct nr_slot *slot = nr_level_slot(version->levels[1], 2);
+    EXPECT_EQ(slot->run_count, 3);
+    for (size_t i = 0; i < 3; i++) {
+        static const uint64_t keys[] = {11, 18, 30};
+        EXPECT_EQ(slot->runs[i]->bytes, keys[i] * 100);
+        EXPECT_EQ(slot->runs[i]->entries, keys[i] * 10);
+    }
+    nr_version_unref(version);
+}
+
+TEST(slots_are_joined_only_where_all_of_them_is_newer_than_what_is_below_any_of_them)
+{
+    memset(&model, 0, sizeof(model));
+    struct nr_version *version = cut_level(&model.universe);
+    EXPECT(!nr_version_may_join(version, 1, guard_at(0), nr_bound_infinite())); /* 31..32 would stand over 33..34. */
+    EXPECT(nr_version_may_join(version, 1, guard_at(0), bound_at(9)));
+    EXPECT(nr_version_may_join(version, 1, key_at(5), nr_bound_infinite()));
+    struct nr_run *level0 = make_run(&model.universe, 9, 6, 7, 52, 60, 0);
+    struct nr_version *next;
+    struct nr_edit *edit;
+    EXPECT_OK(nr_edit_create(&edit, &err), &err);
+    EXPECT_OK(nr_edit_push_l0(edit, level0, &err), &err);
+    next = apply(edit, version);
+    EXPECT(nr_version_may_join(next, 1, guard_at(0), bound_at(9)));
+    EXPECT(!nr_version_may_join(next, 1, key_at(5), nr_bound_infinite())); /* 52 is not above 52. */
+    nr_run_unref(level0);
+    nr_edit_destroy(edit);
+    nr_version_unref(next);
+    nr_version_unref(version);
+}
+
+TEST(parts_joined_in_a_new_slot_have_ids_of_their_own)
+{
+    memset(&model, 0, sizeof(model));
+    const nori_slice across[] = {key_at(3), key_at(13)};
+    struct nr_version *version = set_guards(cut_level(&model.universe), across, 2, 30);
+    const struct nr_level *level = version->levels[1];
+    EXPECT_EQ(nr_level_slot(level, 1)->slot_id, 30);
+    EXPECT_EQ(nr_level_slot(level, 1)->run_count, 3);
+    EXPECT_EQ(nr_level_slot(level, 2)->run_count, 3);
+    for (size_t i = 0; i < level->slot_count; i++) {
+        for (size_t j = 0; j < nr_level_slot(level, i)->run_count; j++) {
+            uint64_t id = nr_level_slot(level, i)->runs[j]->run_id;
+            for (size_t k = 0; k < level->slot_count; k++) {
+                for (size_t l = 0; l < nr_level_slot(level, k)->run_count; l++) {
+                    if (i != k || j != l) EXPECT(nr_level_slot(level, k)->runs[l]->run_id != id);
+                }
+            }
+        }
+    }
     nr_version_unref(version);
 }
 

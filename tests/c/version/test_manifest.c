@@ -240,12 +240,12 @@ TEST(a_manifest_that_failed_once_refuses_everything_with_the_first_cause)
         script_init(&script, 1);
         EXPECT_OK(script_roll(&script, &err), &err);
         EXPECT_OK(nr_edit_create(&edit, &err), &err);
-        EXPECT_OK(nori_simdisk_fail(script.env, ops[i], 1, ENOSPC, true, &err), &err);
+        EXPECT_OK(nori_simdisk_fail(script.env, ops[i], 1, EIO, true, &err), &err);
         EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_IO, &err);
         EXPECT_EQ(err.outcome, NORI_INDETERMINATE);
         for (int again = 0; again < 2; again++) {
             EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_POISONED, &err);
-            EXPECT_EQ(err.sys_errno, ENOSPC);
+            EXPECT_EQ(err.sys_errno, EIO);
             EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
         }
         nr_edit_destroy(edit);
@@ -259,11 +259,40 @@ TEST(an_edit_whose_mark_cannot_be_written_stands_and_nothing_may_be_unlinked)
     script_init(&script, 1);
     EXPECT_OK(script_roll(&script, &err), &err);
     EXPECT_OK(nr_edit_create(&edit, &err), &err);
-    EXPECT_OK(nori_simdisk_fail(script.env, "write", 2, ENOSPC, false, &err), &err);
+    EXPECT_OK(nori_simdisk_fail(script.env, "write", 2, EIO, false, &err), &err);
     EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
     EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
     nr_edit_destroy(edit);
     script_clear(&script);
+}
+
+TEST(a_full_disk_tears_a_manifest_and_another_takes_its_place)
+{
+    for (uint64_t nth = 1; nth <= 2; nth++) { /* The record, its mark. */
+        struct nr_edit *edit;
+        struct nr_manifest_state state;
+        script_init(&script, 1);
+        EXPECT_OK(script_roll(&script, &err), &err);
+        EXPECT_OK(nr_edit_create(&edit, &err), &err);
+        EXPECT_OK(nori_simdisk_fail(script.env, "write", nth, nth == 1 ? ENOSPC : EDQUOT, true, &err), &err);
+        nori_status rc = nr_manifest_append(script.manifest, edit, &err);
+        if (nth == 1) EXPECT_EQ(err.outcome, NORI_NOT_APPLIED);
+        EXPECT_EQ(rc, nth == 1 ? NORI_IO : NORI_OK);
+        EXPECT(nr_manifest_is_torn(script.manifest));
+        uint64_t before = nori_simdisk_operations(script.env, NULL);
+        EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_IO, &err);
+        EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_IO, &err);
+        EXPECT_EQ(err.sys_errno, nth == 1 ? ENOSPC : EDQUOT);
+        EXPECT_EQ(nori_simdisk_operations(script.env, NULL), before);
+        EXPECT_OK(nr_manifest_recover(script.dir, 3, NULL, NULL, &state, &err), &err); /* As it is. */
+        nr_manifest_state_clear(&state);
+        EXPECT_OK(script_roll(&script, &err), &err);
+        EXPECT(!nr_manifest_is_torn(script.manifest));
+        EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+        EXPECT_OK(nr_manifest_settle(script.manifest, &err), &err);
+        nr_edit_destroy(edit);
+        script_clear(&script);
+    }
 }
 
 TEST(a_manifest_is_large_when_it_has_outgrown_four_mebibytes)

@@ -167,14 +167,15 @@ static inline nori_status fixture_open(struct fixture *f, struct nori_error *err
     return rc;
 }
 
-static inline nori_status fixture_append_size(struct fixture *f, size_t size, struct nori_error *err)
+static inline nori_status fixture_append_use(struct fixture *f, size_t size, enum nr_wal_use use,
+                                             struct nori_error *err)
 {
     static uint8_t payload[128 << 10];
     uint64_t sequence = f->next_sequence;
 
     payload_fill(payload, size, sequence, f->session);
     nr_mutex_lock(&f->append_lock);
-    nori_status rc = nr_wal_reserve(f->wal, size, true, err);
+    nori_status rc = nr_wal_reserve(f->wal, size, use, true, err);
     if (rc == NORI_OK) {
         uint64_t before = f->sessions[sequence];
         f->sessions[sequence] = f->session;
@@ -187,6 +188,11 @@ static inline nori_status fixture_append_size(struct fixture *f, size_t size, st
     }
     nr_mutex_unlock(&f->append_lock);
     return rc;
+}
+
+static inline nori_status fixture_append_size(struct fixture *f, size_t size, struct nori_error *err)
+{
+    return fixture_append_use(f, size, NR_WAL_PUTS, err);
 }
 
 static inline nori_status fixture_append(struct fixture *f, struct nori_error *err)

@@ -170,22 +170,81 @@ TEST(a_segment_that_cannot_be_created_has_lost_nothing)
     }
 }
 
-TEST(a_full_disk_leaves_the_spare_segment_to_write)
+/* No new file and no new block, until the faults are cleared. */
+static void fill_disk(struct nori_env *env, int sys_errno)
 {
-    for (size_t m = 0; m < NR_ARRAY_LEN(both); m++) {
+    struct nori_error err;
+    for (uint64_t nth = 1; nth <= 300; nth++) {
+        EXPECT_OK(nori_simdisk_fail(env, "create", nth, sys_errno, false, &err), &err);
+        EXPECT_OK(nori_simdisk_fail(env, "log_reserve", nth, sys_errno, false, &err), &err);
+    }
+}
+
+/* As many records of 'size' as the log takes. */
+static unsigned append_until_full(struct fixture *f, size_t size, enum nr_wal_use use, int sys_errno)
+{
+    struct nori_error err;
+    nori_status rc;
+    unsigned count = 0;
+    while ((rc = fixture_append_use(f, size, use, &err)) == NORI_OK) count++;
+    EXPECT_STATUS(rc, NORI_IO, &err);
+    EXPECT_EQ(err.sys_errno, sys_errno);
+    EXPECT_EQ(err.outcome, NORI_NOT_APPLIED);
+    return count;
+}
+
+TEST(a_full_disk_leaves_the_last_spare_segment_to_deletes_until_there_is_space)
+{
+    static const int codes[] = {ENOSPC, EDQUOT};
+    for (size_t i = 0; i < 2 * NR_ARRAY_LEN(both); i++) {
         struct fixture f;
         struct nori_error err;
-        fixture_init_sim(&f, 8, both[m], false);
+        struct nr_wal_log log;
+        int code = codes[i / 2];
+        fixture_init_sim(&f, 8, both[i % 2], false);
         EXPECT_OK(fixture_open(&f, &err), &err);
         EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
-        fixture_append_many(&f, 7, 9000);
-        EXPECT_OK(nori_simdisk_fail(f.env, "create", 1, ENOSPC, false, &err), &err);
-        fixture_append_many(&f, 7, 9000);
-        EXPECT_EQ(f.end.segment, 2);
-        EXPECT_STATUS(fixture_append_size(&f, 9000, &err), NORI_IO, &err);
+        fixture_append_many(&f, 4, 9000);
+        EXPECT(nr_wal_wants_prepare(f.wal)); /* Half full. */
+        EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
+        fill_disk(f.env, code);
+        append_until_full(&f, 9000, NR_WAL_PUTS, code);
+        EXPECT_EQ(f.end.segment, 2); /* That one left one behind. */
+        EXPECT(append_until_full(&f, 9000, NR_WAL_DELETES, code) >= 7);
+        EXPECT_EQ(f.end.segment, 3);
+        EXPECT_STATUS(fixture_append_size(&f, 100, &err), NORI_IO, &err);
+        EXPECT_OK(fixture_append_use(&f, 100, NR_WAL_DELETES, &err), &err); /* What room is left is theirs. */
         EXPECT_OK(fixture_sync(&f, &err), &err);
+        nori_simdisk_clear_faults(f.env);
+        fixture_append_many(&f, 20, 9000);
+        EXPECT_OK(fixture_sync(&f, &err), &err);
+        fixture_crash(&f, 0.0);
+        EXPECT_OK(fixture_recover(&f, &log, &err), &err);
+        EXPECT_EQ(f.found, f.appended);
+        nr_wal_log_clear(&log);
         fixture_clear(&f);
     }
+}
+
+TEST(puts_wait_for_a_spare_where_none_could_be_made_and_other_failures_do_not_hold_them)
+{
+    struct fixture f;
+    struct nori_error err;
+    fixture_init_sim(&f, 8, true, false);
+    EXPECT_OK(fixture_open(&f, &err), &err);
+    fill_disk(f.env, ENOSPC);
+    EXPECT_STATUS(nr_wal_prepare(f.wal, &err), NORI_IO, &err);
+    EXPECT_STATUS(fixture_append_size(&f, 10, &err), NORI_IO, &err);
+    EXPECT_STATUS(nr_wal_reserve(f.wal, 10, NR_WAL_PUTS, false, &err), NORI_AGAIN, &err);
+    EXPECT_OK(fixture_append_use(&f, 10, NR_WAL_DELETES, &err), &err);
+    nori_simdisk_clear_faults(f.env);
+    EXPECT_OK(nori_simdisk_fail(f.env, "create", 1, EIO, false, &err), &err);
+    EXPECT_STATUS(fixture_append_size(&f, 10, &err), NORI_IO, &err);
+    EXPECT_OK(fixture_append_size(&f, 10, &err), &err);
+    for (uint64_t nth = 1; nth < 100; nth++) EXPECT_OK(nori_simdisk_fail(f.env, "create", nth, EIO, false, &err), &err);
+    fixture_append_many(&f, 10, 9000); /* Into the one spare. */
+    EXPECT(f.end.segment > 1);
+    fixture_clear(&f);
 }
 
 TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait)
@@ -200,7 +259,7 @@ TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait)
     nori_status rc = NORI_OK;
     uint64_t sequence = 1;
     for (; sequence < 10 && rc == NORI_OK; sequence++) {
-        rc = nr_wal_reserve(f.wal, sizeof(payload), false, &err);
+        rc = nr_wal_reserve(f.wal, sizeof(payload), NR_WAL_PUTS, false, &err);
         if (rc == NORI_OK)
             EXPECT_OK(nr_wal_append(f.wal, sequence, 1, nr_slice(payload, sizeof(payload)), &end, &err), &err);
     }
@@ -208,7 +267,7 @@ TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait)
     sequence--;
     for (; sequence < 100; sequence++) {
         if (nr_wal_wants_prepare(f.wal)) EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
-        EXPECT_OK(nr_wal_reserve(f.wal, sizeof(payload), false, &err), &err);
+        EXPECT_OK(nr_wal_reserve(f.wal, sizeof(payload), NR_WAL_PUTS, false, &err), &err);
         EXPECT_OK(nr_wal_append(f.wal, sequence, 1, nr_slice(payload, sizeof(payload)), &end, &err), &err);
     }
     fixture_clear(&f);
@@ -225,12 +284,12 @@ TEST(collected_segments_go_but_one_which_is_recycled)
         fixture_append_many(&f, 30, 9000);
         EXPECT_OK(fixture_sync(&f, &err), &err);
         EXPECT_OK(fixture_flush(&f, &err), &err);
-        EXPECT_EQ(count_segments(&f), 2);
+        EXPECT_EQ(count_segments(&f), 3); /* The current one, its spare, one to recycle. */
     }
     nr_wal_stats(f.wal, &stats);
     EXPECT(stats.segments_deleted >= 40);
     EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
-    EXPECT_EQ(count_segments(&f), 2);
+    EXPECT_EQ(count_segments(&f), 3);
     EXPECT(nori_simdisk_operations(f.env, "rename") >= 9);
 
     /* Those of a former session go as well. */
@@ -287,7 +346,7 @@ TEST(segments_within_retain_bytes_are_kept)
     EXPECT_OK(fixture_open(&f, &err), &err);
     fixture_append_many(&f, 70, 9000);
     EXPECT_OK(fixture_flush(&f, &err), &err);
-    EXPECT_EQ(count_segments(&f), 1 + 3 + 1); /* The current one, those retained, one to recycle. */
+    EXPECT_EQ(count_segments(&f), 2 + 3 + 1); /* The current one, its spare, those retained, one to recycle. */
     fixture_clear(&f);
 }
 
@@ -300,9 +359,9 @@ TEST(a_failed_unlink_is_told_and_tried_again)
     fixture_append_many(&f, 70, 9000);
     EXPECT_OK(nori_simdisk_fail(f.env, "unlink", 2, EIO, false, &err), &err);
     EXPECT_STATUS(fixture_flush(&f, &err), NORI_IO, &err);
-    EXPECT_EQ(count_segments(&f), 3);
+    EXPECT_EQ(count_segments(&f), 4);
     EXPECT_OK(fixture_flush(&f, &err), &err);
-    EXPECT_EQ(count_segments(&f), 2);
+    EXPECT_EQ(count_segments(&f), 3);
     EXPECT_OK(fixture_sync(&f, &err), &err);
     fixture_clear(&f);
 }
@@ -380,7 +439,7 @@ static void *write_and_sync(void *arg)
         uint64_t sequence = f->next_sequence;
         size_t size = 24 + sequence % 100;
         payload_fill(payload, size, sequence, f->session);
-        nori_status rc = nr_wal_reserve(f->wal, size, true, &err);
+        nori_status rc = nr_wal_reserve(f->wal, size, NR_WAL_PUTS, true, &err);
         if (rc == NORI_OK) rc = nr_wal_append(f->wal, sequence, 1, nr_slice(payload, size), &end, &err);
         if (rc == NORI_OK) {
             f->sessions[sequence] = f->session;

@@ -1,0 +1,40 @@
+"""What a cell is asked for."""
+
+from dataclasses import dataclass
+
+KIB = 1 << 10
+MIB = 1 << 20
+KEY_BYTES = 16
+FANOUT = 10
+TABLES_ON_LEVEL1 = 8  # Of the size at which tables are cut; nori_lsm is given as many slots.
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Crosses the process boundary as JSON."""
+
+    engine: str
+    workload: str
+    count: int  # Keys of the load, or alive at a time.
+    rounds: float  # Writes of the paced phase, in multiples of count.
+    pace: int  # Writes a second in it; 0: at full speed.
+    seed: int
+    path: str
+    memtable_bytes: int
+    level1_bytes: int
+    cache_bytes: int
+    value_bytes: int = 100
+    written_log: bool = False  # nori_lsm: log through write(2), so that the system counts it.
+
+    @property
+    def writes(self) -> int:
+        """Of the paced phase."""
+        return int(self.count * self.rounds)
+
+    @property
+    def table_bytes(self) -> int:
+        return self.level1_bytes // TABLES_ON_LEVEL1
+
+    @property
+    def entry_bytes(self) -> int:
+        return KEY_BYTES + self.value_bytes

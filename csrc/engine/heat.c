@@ -1,0 +1,215 @@
+/* Heat in the engine: when activity is folded, where writes are counted, and HEAT, which carries it from one session to
+ * the next. What the counts mean is compact/heat.h's. */
+#include "engine/engine.h"
+
+#include "base/alloc.h"
+#include "compact/heat_file.h"
+
+/* So many rounds of folding in an interval at most. */
+#define FOLDS_PER_INTERVAL 10
+#define SAVE_INTERVAL_US (300 * 1000000ull)
+
+/* ---------------------------------------------------------------- folding */
+
+static void fold_all(struct nori_engine *engine, const struct nr_version *version, uint64_t now_us)
+{
+    const struct nori_options *options = &engine->options;
+    for (size_t level = 1; level < version->level_count; level++) {
+        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
+            struct nr_activity *activity = nr_level_slot(version->levels[level], i)->activity;
+            /* New since the last round: what it has counted, it has counted since then. */
+            if (activity->state.folded_at_us == 0) activity->state.folded_at_us = engine->heat_folded_us;
+            nr_heat_fold(activity, now_us, options->heat_alpha, options->heat_decay_interval_secs);
+        }
+    }
+    engine->heat_folded_us = now_us;
+}
+
+void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version)
+{
+    uint64_t now_us = nr_env_monotonic_us(engine->env);
+    double due_us = engine->options.heat_decay_interval_secs * 1e6 / FOLDS_PER_INTERVAL;
+    if ((double)(now_us - engine->heat_folded_us) >= due_us) fold_all(engine, version, now_us);
+}
+
+void nr_heat_fold_due(struct nori_engine *engine)
+{
+    struct nr_view *view = nr_view_acquire(engine);
+    nr_mutex_lock(&engine->lock);
+    nr_heat_fold_locked(engine, view->version);
+    nr_mutex_unlock(&engine->lock);
+    nr_view_release(view);
+}
+
+void nr_heat_level_locked(const struct nr_level *level, struct nr_heat_rates *rates, struct nr_heat_density *scratch,
+                          struct nr_heat *heats_out)
+{
+    for (size_t i = 0; i < level->slot_count; i++) {
+        const struct nr_slot *slot = nr_level_slot(level, i);
+        rates[i] = nr_heat_rates_of(&slot->activity->state, slot->bytes);
+    }
+    nr_heat_normalise(rates, level->slot_count, scratch, heats_out);
+}
+
+/* ---------------------------------------------------------------- counting writes */
+
+nori_status nr_arrivals_begin(struct nr_arrivals *arrivals, const struct nr_version *version, struct nori_error *err)
+{
+    *arrivals = (struct nr_arrivals){0};
+    if (version->level_count < 2) return NORI_OK;
+    arrivals->level = version->levels[1];
+    arrivals->bytes = nr_calloc(arrivals->level->slot_count, sizeof *arrivals->bytes);
+    if (!arrivals->bytes) return nr_fail_memory(err, arrivals->level->slot_count * sizeof *arrivals->bytes);
+    return NORI_OK;
+}
+
+void nr_arrivals_note(void *arg, nori_slice key, uint64_t bytes)
+{
+    struct nr_arrivals *arrivals = arg;
+    if (!arrivals->level) return;
+    /* Keys ascend: mostly it is the slot of the key before. */
+    if (!nr_bound_above(nr_level_slot(arrivals->level, arrivals->slot_index)->end, key))
+        arrivals->slot_index = nr_level_seek(arrivals->level, key);
+    arrivals->bytes[arrivals->slot_index] += bytes;
+    arrivals->total += bytes;
+}
+
+void nr_arrivals_count(const struct nr_arrivals *arrivals, uint64_t file_bytes)
+{
+    unsigned stripe = nr_epoch_stripe_of_thread();
+    if (arrivals->total == 0) return;
+    double scale = (double)file_bytes / (double)arrivals->total;
+    for (size_t i = 0; i < arrivals->level->slot_count; i++) {
+        uint64_t bytes = (uint64_t)((double)arrivals->bytes[i] * scale + 0.5);
+        if (bytes) nr_activity_count_arrived(nr_level_slot(arrivals->level, i)->activity, stripe, bytes);
+    }
+}
+
+void nr_arrivals_clear(struct nr_arrivals *arrivals)
+{
+    nr_free(arrivals->bytes);
+}
+
+static uint64_t new_bytes(const struct nr_run *run, uint64_t first_number)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; run && i < run->slice_count; i++)
+        if (run->slices[i].file->number >= first_number) bytes += run->slices[i].bytes;
+    return bytes;
+}
+
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+                      uint64_t first_number)
+{
+    unsigned stripe = nr_epoch_stripe_of_thread();
+    if (plan->action == NR_ACTION_MERGE_L0) return; /* Level 0 is no slot of its own. */
+    nr_mutex_lock(&engine->lock);
+    if (plan->target_count == 0) plan->slot->activity->state.bytes_rewritten += new_bytes(results[0].run, first_number);
+    for (size_t i = 0; i < plan->target_count; i++) {
+        struct nr_slot *target = plan->targets[i].slot;
+        target->activity->state.bytes_rewritten += new_bytes(results[i].run, first_number);
+        /* To level 1 they came by the flush. */
+        for (size_t j = 0; j < plan->run_count && plan->action == NR_ACTION_PROMOTE; j++)
+            nr_activity_count_arrived(
+                target->activity, stripe,
+                nr_run_bytes_in(plan->slot->runs[plan->first_run + j], target->start, target->end));
+    }
+    nr_mutex_unlock(&engine->lock);
+}
+
+/* ---------------------------------------------------------------- HEAT */
+
+static bool has_state(const struct nr_activity_state *state)
+{
+    return state->read_rate > 0 || state->write_rate > 0 || state->scan_rate > 0 || state->bytes_arrived > 0 ||
+           state->bytes_rewritten > 0;
+}
+
+static size_t count_slots(const struct nr_version *version)
+{
+    size_t count = 0;
+    for (size_t level = 1; level < version->level_count; level++) count += version->levels[level]->slot_count;
+    return count;
+}
+
+/* Under the engine's lock. 'entries' has room for all slots; guards are borrowed from the version. */
+static size_t list_entries(const struct nr_version *version, struct nr_heat_entry *entries)
+{
+    size_t count = 0;
+    for (size_t level = 1; level < version->level_count; level++) {
+        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
+            const struct nr_slot *slot = nr_level_slot(version->levels[level], i);
+            const struct nr_activity_state *state = &slot->activity->state;
+            if (!has_state(state)) continue;
+            entries[count++] =
+                (struct nr_heat_entry){(uint32_t)level,      slot->start,           state->read_rate,
+                                       state->write_rate,    state->scan_rate,      state->probes_per_read,
+                                       state->bytes_arrived, state->bytes_rewritten};
+        }
+    }
+    return count;
+}
+
+static nori_status save(struct nori_engine *engine, const struct nr_version *version, struct nori_error *err)
+{
+    struct nr_buffer learned;
+    nori_status rc = NORI_OK;
+    size_t count = 0, capacity = count_slots(version);
+    struct nr_heat_entry *entries = nr_alloc((capacity + 1) * sizeof *entries);
+    nr_buffer_init(&learned);
+    if (!entries) return nr_fail_memory(err, capacity * sizeof *entries);
+    nr_mutex_lock(&engine->lock);
+    fold_all(engine, version, nr_env_monotonic_us(engine->env));
+    count = list_entries(version, entries);
+    rc = nr_buffer_append(&learned, nr_buffer_slice(&engine->learned), err);
+    nr_mutex_unlock(&engine->lock);
+    if (rc == NORI_OK && (count > 0 || learned.size > 0))
+        rc = nr_heat_file_write(engine->dir, engine->database_id, entries, count, nr_buffer_slice(&learned), err);
+    nr_buffer_clear(&learned);
+    nr_free(entries);
+    return rc;
+}
+
+void nr_heat_save(struct nori_engine *engine)
+{
+    if (engine->is_read_only || atomic_load(&engine->is_poisoned)) return;
+    struct nr_view *view = nr_view_acquire(engine);
+    engine->heat_saved_us = nr_env_monotonic_us(engine->env);
+    if (save(engine, view->version, NULL) != NORI_OK) {
+        /* What is lost is learned anew. */
+    }
+    nr_view_release(view);
+}
+
+void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us)
+{
+    nr_heat_fold_due(engine);
+    if (now_us - engine->heat_saved_us >= SAVE_INTERVAL_US) nr_heat_save(engine);
+}
+
+static void restore(const struct nr_version *version, const struct nr_heat_entry *entry)
+{
+    if (entry->level >= version->level_count) return;
+    struct nr_slot *slot = nr_level_find(version->levels[entry->level], entry->start);
+    if (!nr_slice_equal(slot->start, entry->start)) return; /* Its guard went before the end. */
+    struct nr_activity_state *state = &slot->activity->state;
+    state->read_rate = entry->read_rate;
+    state->write_rate = entry->write_rate;
+    state->scan_rate = entry->scan_rate;
+    state->probes_per_read = entry->probes_per_read;
+    /* The log was replayed before: what that flushed is counted already. */
+    state->bytes_arrived += entry->bytes_arrived;
+    state->bytes_rewritten += entry->bytes_rewritten;
+}
+
+void nr_heat_load(struct nori_engine *engine)
+{
+    struct nr_heat_file file;
+    const struct nr_version *version = nr_view_peek(engine)->version;
+    engine->heat_folded_us = engine->heat_saved_us = nr_env_monotonic_us(engine->env);
+    nori_status rc = nr_heat_file_read(engine->dir, engine->database_id, &file, NULL);
+    for (size_t i = 0; i < file.count && rc == NORI_OK; i++) restore(version, &file.entries[i]);
+    if (rc == NORI_OK) rc = nr_buffer_assign(&engine->learned, file.blob, NULL);
+    if (rc != NORI_OK) engine->learned.size = 0; /* None, or a damaged one: all is learned anew. */
+    nr_heat_file_clear(&file);
+}

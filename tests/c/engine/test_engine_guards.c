@@ -1,0 +1,241 @@
+/* Guards come and go under readers that stay. */
+#include "base/random.h"
+#include "fixture.h"
+
+#define OLD_COUNT 1000
+#define KEPT_STEP 20
+
+static struct nori_error error;
+
+static struct nori_env *make_disk(uint64_t seed, bool threads)
+{
+    struct nori_env *env;
+    EXPECT_OK(nori_simdisk_create(seed, 512, threads, &env, &error), &error);
+    return env;
+}
+
+/* One level, so that what is deleted is gone with the next compaction. */
+static nori_status open_flat(struct nori_env *env, int guards, struct nori_engine **engine_out)
+{
+    struct nori_options options = small_options();
+    options.max_levels = 2;
+    options.guards = guards;
+    struct nori_open_params params = {.options = &options, .env = env};
+    return nori_open("/db", &params, engine_out, &error);
+}
+
+/* Values that do not compress. */
+static void put_random(struct nori_engine *engine, struct nr_random *random, const char *key, char value[601])
+{
+    for (int i = 0; i < 600; i++) value[i] = (char)('0' + nr_random_below(random, 75));
+    value[600] = 0;
+    EXPECT_OK(put_text(engine, key, value, &error), &error);
+}
+
+static void compact(struct nori_engine *engine)
+{
+    EXPECT_OK(nori_compact(engine, NULL, NULL, NULL, NULL, &error), &error);
+}
+
+/* Slots of all levels that begin below the key. */
+static size_t count_slots(struct nori_engine *engine, const char *key)
+{
+    struct nori_slot *slots;
+    size_t count, found = 0;
+    EXPECT_OK(nori_slots(engine, &slots, &count, &error), &error);
+    for (size_t i = 0; i < count; i++) found += nr_slice_compare(slots[i].start, nr_slice_text(key)) < 0;
+    nori_free(slots);
+    return found;
+}
+
+/* Old data in many slots, most of it deleted: slots shrink as the deletes are merged. */
+static size_t fill_and_empty(struct nori_engine *engine, struct nr_random *random)
+{
+    char key[32], value[601];
+    for (int i = 0; i < OLD_COUNT; i++) {
+        snprintf(key, sizeof key, "old%05d", i * 7 % OLD_COUNT);
+        put_random(engine, random, key, value);
+    }
+    compact(engine);
+    size_t most = count_slots(engine, "p");
+    for (int i = 0; i < OLD_COUNT; i++) {
+        snprintf(key, sizeof key, "old%05d", i);
+        if (i % KEPT_STEP == 0)
+            EXPECT_OK(put_text(engine, key, "kept", &error), &error);
+        else
+            EXPECT_OK(nori_delete(engine, nr_slice_text(key), NULL, &error), &error);
+    }
+    EXPECT_OK(nori_flush(engine, &error), &error);
+    return most;
+}
+
+static size_t scan_some(struct nori_scan *scan, size_t from, size_t limit)
+{
+    const struct nori_entry *entries;
+    size_t count;
+    char key[32];
+    EXPECT_OK(nori_scan_next(scan, limit, SIZE_MAX, &entries, &count, &error), &error);
+    for (size_t i = 0; i < count; i++) {
+        snprintf(key, sizeof key, "old%05zu", (from + i) * KEPT_STEP);
+        EXPECT_SLICE(entries[i].key, key);
+        EXPECT_SLICE(entries[i].value, "kept");
+    }
+    return count;
+}
+
+static void expect_kept(struct nori_engine *engine, const struct nori_snapshot *snapshot)
+{
+    char key[32];
+    for (int i = 0; i < OLD_COUNT; i += KEPT_STEP / 2) {
+        snprintf(key, sizeof key, "old%05d", i);
+        if (i % KEPT_STEP == 0)
+            EXPECT_VALUE(engine, snapshot, key, "kept");
+        else
+            EXPECT_ABSENT(engine, snapshot, key);
+    }
+}
+
+static void run(bool threads, uint64_t seed)
+{
+    struct nori_env *env = make_disk(seed, threads);
+    struct nori_engine *engine;
+    struct nori_snapshot *snapshot;
+    struct nori_scan *scan;
+    struct nr_random random;
+    char key[32], value[601];
+    nr_random_init(&random, seed);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+    size_t most = fill_and_empty(engine, &random), seen = 0;
+    EXPECT(most > 8);
+    EXPECT(count_slots(engine, "p") > most / 2);
+    EXPECT_OK(nori_snapshot_create(engine, 0, &snapshot, &error), &error);
+    struct nori_scan_params params = {.limit = UINT64_MAX};
+    EXPECT_OK(nori_scan_open(engine, &params, &scan, &error), &error);
+    seen += scan_some(scan, seen, 3);
+    compact(engine);
+    for (int i = 0; i < 2000; i++) {
+        snprintf(key, sizeof key, "p%05d", (int)nr_random_below(&random, 1500));
+        put_random(engine, &random, key, value);
+        if (i % 200 == 0) seen += scan_some(scan, seen, 1);
+        if (i % 500 == 499) expect_kept(engine, snapshot);
+    }
+    compact(engine);
+    EXPECT(count_slots(engine, "p") < most / 4);
+    expect_kept(engine, snapshot);
+    expect_kept(engine, NULL);
+    while (seen < OLD_COUNT / KEPT_STEP) seen += scan_some(scan, seen, OLD_COUNT / KEPT_STEP - seen);
+    expect_sound(engine);
+    nori_scan_destroy(scan);
+    nori_snapshot_destroy(snapshot);
+    nori_simdisk_kill(env);
+    nori_destroy(engine);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+    expect_kept(engine, NULL);
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
+TEST(slots_that_shrank_are_joined_while_scans_and_snapshots_go_on)
+{
+    run(false, 1);
+}
+
+TEST(and_so_they_are_by_threads)
+{
+    run(true, 2);
+}
+
+TEST(a_power_cut_while_slots_are_joined_loses_nothing)
+{
+    size_t fewest = SIZE_MAX, most = 0;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct nori_env *env = make_disk(seed, false);
+        struct nori_engine *engine;
+        struct nr_random random;
+        nr_random_init(&random, seed);
+        EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+        (void)fill_and_empty(engine, &random);
+        nori_simdisk_stop_at(env, seed * 25);
+        nori_status rc = nori_compact(engine, NULL, NULL, NULL, NULL, &error);
+        size_t slots = count_slots(engine, "p");
+        nori_destroy(engine);
+        EXPECT_OK(nori_simdisk_crash(env, -1.0, &error), &error);
+        EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+        if (rc != NORI_OK) most = NR_MAX(most, slots);
+        fewest = NR_MIN(fewest, slots);
+        expect_kept(engine, NULL);
+        expect_sound(engine);
+        EXPECT_OK(nori_close(engine, &error), &error);
+        nori_destroy(engine);
+        nori_simdisk_destroy(env);
+    }
+    EXPECT(fewest < most);
+}
+
+/* Bytes of the slot that covers the key. */
+static uint64_t slot_bytes(struct nori_engine *engine, const char *key)
+{
+    struct nori_slot *slots;
+    size_t count;
+    uint64_t bytes = 0;
+    EXPECT_OK(nori_slots(engine, &slots, &count, &error), &error);
+    for (size_t i = 0; i < count; i++)
+        if (nr_slice_compare(slots[i].start, nr_slice_text(key)) <= 0) bytes = slots[i].bytes;
+    nori_free(slots);
+    return bytes;
+}
+
+TEST(a_slot_with_a_hot_key_is_cut_close_to_it)
+{
+    struct nori_env *env = make_disk(4, false);
+    struct nori_engine *engine;
+    struct nr_random random;
+    char key[32], value[601];
+    bool found;
+    nr_random_init(&random, 4);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+    for (int i = 0; i < OLD_COUNT; i++) {
+        snprintf(key, sizeof key, "old%05d", i * 7 % OLD_COUNT);
+        put_random(engine, &random, key, value);
+    }
+    compact(engine);
+    uint64_t before = slot_bytes(engine, "old00500");
+    EXPECT(before >= 8 << 10); /* Half of a share. */
+    for (int i = 0; i < 80000; i++)
+        EXPECT_OK(nori_get(engine, NULL, nr_slice_text("old00500"), 0, NULL, NULL, &found, &error), &error);
+    EXPECT(found);
+    put_random(engine, &random, "old00000", value);
+    EXPECT_OK(nori_flush(engine, &error), &error); /* Where there is nothing to do nobody looks. */
+    compact(engine);
+    EXPECT(slot_bytes(engine, "old00500") < before / 2);
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
+TEST(uniform_guards_cut_into_equal_steps_and_lose_nothing)
+{
+    struct nori_env *env = make_disk(3, false);
+    struct nori_engine *engine;
+    struct nr_random random;
+    char key[32], value[601];
+    nr_random_init(&random, 3);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_UNIFORM, &engine), &error);
+    size_t most = fill_and_empty(engine, &random);
+    EXPECT(most > 8);
+    expect_kept(engine, NULL);
+    for (int i = 0; i < 1000; i++) {
+        snprintf(key, sizeof key, "p%05d", i);
+        put_random(engine, &random, key, value);
+    }
+    compact(engine);
+    EXPECT(count_slots(engine, "p") >= most); /* They never join. */
+    expect_kept(engine, NULL);
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
