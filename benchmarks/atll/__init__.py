@@ -14,10 +14,10 @@ blocks                data blocks that were not in the cache, per get, of the st
                       those of compactions too)
 space                 bytes of live tables over live keys times the bytes of one entry after a full merge; most and mean of
                       samples during the run. The bytes of an entry: a stretch of neighbouring pairs is read back and written
-                      in order, twice, into a new store of the same kind, which merges it: each kind is held to its own
-                      format, filters and blocks, at the price of a scan. The number of live keys is the workload's to
-                      know. "Files" has the bytes of table files in the directory instead, outputs under way and inputs
-                      not yet unlinked included
+                      in random order into a new store of the same kind, as one memtable, and merged: each kind is held to
+                      its own format, filters and blocks, at the price of a scan. The number of live keys is the
+                      workload's to know. "Files" has the bytes of table files in the directory instead, outputs under
+                      way and inputs not yet unlinked included
 rate                  operations over the time of the loops that make them, stalls included, draining not
 latency               of each get in one of eight chunks, during the run
 """

@@ -38,6 +38,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(STORES)}")
     parser.add_argument("--workloads", help=f"comma-separated, of {', '.join(WORKLOADS)}")
+    parser.add_argument("--equal-budgets", action="store_true", help="memtables of equal memory, not of equal content")
     parser.add_argument("--written-log", action="store_true", help="our log through write(2), as the others' is")
     parser.add_argument("--dir", type=Path, help="where databases are made; on the disk to be measured")
     parser.add_argument("--output", type=Path, default=RESULTS / "atll.json", help="JSON; a .md is written beside it")
@@ -73,6 +74,7 @@ def main() -> int:
                 memtable_bytes,
                 level1_bytes,
                 cache_bytes,
+                equal_budgets=args.equal_budgets,
                 written_log=args.written_log,
             )
 

@@ -123,7 +123,7 @@ COLUMNS: dict[str, tuple[Measure, int]] = {
     "space mean": (field("space", "mean"), 2),
     "files most": (field("space", "files_max"), 2),
     "processor s": (field("processor_seconds"), 1),
-    "drain s": (field("drain_seconds"), 1),
+    "waited s": (field("waited_seconds"), 1),
 }
 FULL_SPEED: dict[str, tuple[Measure, int]] = {
     "k/s": (lambda row: row["rate"] / 1e3, 0),

@@ -6,6 +6,7 @@ KIB = 1 << 10
 MIB = 1 << 20
 KEY_BYTES = 16
 FANOUT = 10
+ROCKS_MEMTABLE_PART = 0.78  # Of a memtable's memory, keys and values: 3,510 entries of 116 bytes in 512 KiB.
 TABLES_ON_LEVEL1 = 8  # Of the size at which tables are cut; nori_lsm is given as many slots.
 
 
@@ -24,12 +25,18 @@ class Spec:
     level1_bytes: int
     cache_bytes: int
     value_bytes: int = 100
+    equal_budgets: bool = False  # Memtables of equal memory, not of equal content.
     written_log: bool = False  # nori_lsm: log through write(2), so that the system counts it.
 
     @property
     def writes(self) -> int:
         """Of the paced phase."""
         return int(self.count * self.rounds)
+
+    @property
+    def memtable_entries(self) -> int:
+        """What RocksDB's memtable of this size holds when it is flushed."""
+        return int(self.memtable_bytes * ROCKS_MEMTABLE_PART / self.entry_bytes)
 
     @property
     def table_bytes(self) -> int:

@@ -1,11 +1,14 @@
 """The stores of the comparison: open with equal sizes, counted in the same words."""
 
 import os
+import shutil
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from typing import Any
+
+from benchmarks import data
 
 from .spec import FANOUT, MIB, Spec
 
@@ -14,6 +17,7 @@ BLOCK_BYTES = 4096
 MEMTABLES = 4
 LEVEL0_ADMITTED, LEVEL0_SLOWED, LEVEL0_STOPPED = 4, 6, 12
 BACKGROUND_JOBS = 2
+SAMPLE_MEMTABLE = 64 * MIB
 HEAT_INTERVAL_SECS = 1.0  # A minute by default; here a run takes less than that.
 ROCKS_LOG_BYTES = 4 * MIB
 
@@ -67,6 +71,7 @@ class Store(ABC):
 
     def __init__(self, spec: Spec, path: str, ttl_secs: int | None, *, is_sample: bool = False) -> None:
         self.spec, self.path, self.ttl_secs, self.is_sample = spec, path, ttl_secs, is_sample
+        self.trigger_bytes = spec.memtable_bytes
         self.open()
 
     @abstractmethod
@@ -79,6 +84,8 @@ class Store(ABC):
     def counters(self) -> Counters: ...
     @abstractmethod
     def live_table_bytes(self) -> int: ...
+    @abstractmethod
+    def level0_depth(self) -> int: ...
     @abstractmethod
     def is_busy(self) -> bool:
         """As far as the store says so itself."""
@@ -101,6 +108,34 @@ class Store(ABC):
         return counters
 
 
+def is_flushed(spec: Spec, path: str, trigger_bytes: int) -> bool:
+    """Whether a memtable of so many bytes is full with the entries of one of RocksDB's."""
+    import nori_lsm
+
+    count = spec.memtable_entries
+    with nori_lsm.open(path, memtable__flush_trigger_bytes=trigger_bytes, wal__durability="os") as db:
+        keys, values = data.keys(data.shuffled(count, spec.seed)), data.values(count, spec.value_bytes)
+        for key, value in zip(keys, values, strict=True):
+            db[key] = value
+        stats = db.stats()
+        found = bool(stats.immutable_memtables or stats.flush_bytes_written)
+    shutil.rmtree(path)
+    return found
+
+
+def equal_trigger(spec: Spec, path: str) -> int:
+    """The flush trigger at which our memtable holds as much as RocksDB's: both count memory, but not the same. What is
+    written to a level 0 file, and merged at a time, would else be another amount."""
+    low, high = spec.memtable_bytes // 4, 4 * spec.memtable_bytes
+    while high - low > spec.memtable_bytes // 32:
+        middle = (low + high) // 2
+        if is_flushed(spec, path, middle):
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 class Nori(Store):
     overrides: dict[str, Any] = {}
 
@@ -108,6 +143,12 @@ class Nori(Store):
         import nori_lsm
 
         spec = self.spec
+        if self.is_sample:
+            trigger_bytes = SAMPLE_MEMTABLE
+        elif spec.equal_budgets:
+            trigger_bytes = spec.memtable_bytes
+        else:
+            trigger_bytes = equal_trigger(spec, self.path + "-trigger")
         options = {**self.overrides, "strategy": "leveled"} if self.is_sample else self.overrides
         self.db = nori_lsm.open(
             self.path,
@@ -116,13 +157,13 @@ class Nori(Store):
             table_bytes=spec.table_bytes,
             l1_slot_count=spec.level1_bytes // spec.table_bytes,
             heat_decay_interval_secs=HEAT_INTERVAL_SECS,
-            memtable__flush_trigger_bytes=spec.memtable_bytes,
+            memtable__flush_trigger_bytes=trigger_bytes,
             memtable__wal_age_trigger_sec=0,
             l0__max_files=LEVEL0_STOPPED,
             l0__soft_throttle_threshold=LEVEL0_SLOWED,
             filters__bloom_bits_per_key=BLOOM_BITS,
             resources__block_cache_mib=max(spec.cache_bytes // MIB, 1),
-            resources__memtables_mib=max(MEMTABLES * spec.memtable_bytes // MIB, 1),
+            resources__memtables_mib=max(-(-MEMTABLES * trigger_bytes // MIB), 1),
             io__max_background_jobs=BACKGROUND_JOBS,
             wal__durability="os",
             wal__segment_bytes=ROCKS_LOG_BYTES,
@@ -130,6 +171,7 @@ class Nori(Store):
             pressure__stall_timeout_secs=600,
             **options,
         )
+        self.trigger_bytes = trigger_bytes
         self.get = self.db.get
         put, ttl = self.db.put, self.ttl_secs
         self.put = put if ttl is None else lambda key, value: put(key, value, ttl=ttl)
@@ -157,6 +199,9 @@ class Nori(Store):
 
     def live_table_bytes(self) -> int:
         return int(self.db.stats().bytes_on_disk)
+
+    def level0_depth(self) -> int:
+        return int(self.db.stats().l0_files)
 
     def is_busy(self) -> bool:
         return bool(self.db.stats().immutable_memtables)
@@ -205,7 +250,7 @@ class Rocks(Store):
         spec = self.spec
         self.options = options = Options(raw_mode=True)
         options.enable_statistics()
-        options.set_write_buffer_size(spec.memtable_bytes)
+        options.set_write_buffer_size(SAMPLE_MEMTABLE if self.is_sample else spec.memtable_bytes)
         options.set_max_write_buffer_number(MEMTABLES)
         options.set_max_bytes_for_level_base(spec.level1_bytes)
         options.set_max_bytes_for_level_multiplier(FANOUT)
@@ -263,6 +308,9 @@ class Rocks(Store):
 
     def live_table_bytes(self) -> int:
         return self.number("live-sst-files-size")
+
+    def level0_depth(self) -> int:
+        return self.number("num-files-at-level0")
 
     def is_busy(self) -> bool:
         # Not compaction-pending: universal compaction may leave it set when there is nothing that it would do.

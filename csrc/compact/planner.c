@@ -60,11 +60,23 @@ static void scale_targets(struct nr_planner *planner)
         planner->target_bytes[level] = (uint64_t)((double)planner->target_bytes[level] * limit / sum) + 1;
 }
 
+/* A level above the bottom that holds more than it should, because merges are behind, is not cut finer for it: the
+ * guards would stay when the data has gone down. */
+static void scale_splits(struct nr_planner *planner)
+{
+    for (uint32_t level = 1; level <= planner->last_level; level++) {
+        double over = (double)planner->version->levels[level]->bytes / (double)planner->target_bytes[level];
+        if (level >= planner->bottom_level || over < 1) over = 1;
+        planner->split_bytes[level] = (uint64_t)((double)planner->share_bytes[level] * NR_MIN(over, 1e6));
+    }
+}
+
 size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *proposals)
 {
     struct nr_planner planner = begin(view, proposals);
     nr_planner_measure_space(view, &planner.space);
     scale_targets(&planner);
+    scale_splits(&planner);
     nr_planner_consider_l0(&planner);
     nr_planner_consider_space(&planner);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);

@@ -1,8 +1,9 @@
 #include "compact/planner_state.h"
 
-/* So many neighbours are merged inside level 0, if each is below this part of a memtable. */
+/* So many neighbours are merged inside level 0, if each is below this part of a memtable. The table of a full one is
+ * often no more than a quarter of it: nodes are larger than entries in blocks, which are compressed. */
 #define MERGE_COUNT 4
-#define SMALL_DIVISOR 4
+#define SMALL_DIVISOR 16
 /* Level 0 runs, however disjoint, that a get may have to look at. */
 #define MANY_RUNS (4 * NR_L0_ADMIT_DEPTH)
 
@@ -70,7 +71,8 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
     if (count == 0) return false;
 
     uint64_t share = planner->share_bytes[1];
-    if ((slot->bytes + bytes) / 2 > share && nr_planner_offer_split(planner, slot, slot->bytes + bytes, urgency))
+    if ((slot->bytes + bytes) / 2 > planner->split_bytes[1] &&
+        nr_planner_offer_split(planner, slot, slot->bytes + bytes, urgency))
         return true;
     if (k_max == 1) {
         join = slot->run_count;
@@ -138,6 +140,16 @@ static bool is_being_admitted(const struct nr_planner *planner, const struct nr_
     return false;
 }
 
+/* Small as a flush has left it. What admissions have left of a larger run is admitted, too, before long: merged, it
+ * would be written once more. */
+static bool is_small(const struct nr_run *run, uint64_t small_bytes)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < run->slice_count && bytes < small_bytes; i++)
+        if (i == 0 || run->slices[i].file != run->slices[i - 1].file) bytes += run->slices[i].file->file_bytes;
+    return bytes < small_bytes;
+}
+
 /* Neighbours [first, last): the oldest ones stay out while they are larger than all newer ones together, so that a byte
  * is not rewritten at every flush. */
 static void offer_merge(struct nr_planner *planner, struct nr_slot *level0, size_t first, size_t last)
@@ -164,7 +176,7 @@ static void consider_merge(struct nr_planner *planner)
     if (planner->view->is_l0_merge_running || nr_planner_is_busy(planner->view, 0, level0->slot_id)) return;
     for (size_t i = 0; i <= level0->run_count; i++) {
         bool is_joined = i < level0->run_count && i - first < NR_PLAN_MAX_RUNS &&
-                         level0->runs[i]->bytes < small_bytes && !is_being_admitted(planner, level0->runs[i]);
+                         is_small(level0->runs[i], small_bytes) && !is_being_admitted(planner, level0->runs[i]);
         if (is_joined) continue;
         offer_merge(planner, level0, first, i);
         first = i + 1;

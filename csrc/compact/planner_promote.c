@@ -46,8 +46,12 @@ static struct below look_below(const struct nr_planner *planner, const struct nr
     return below;
 }
 
+/* A move writes an edit and no more: nothing has to wait for it. */
+#define MOVE_URGENCY 9.0
+
 static void offer_handover(struct nr_planner *planner, struct nr_proposal *proposal, uint64_t bytes, uint64_t rewritten)
 {
+    if (proposal->is_move && proposal->urgency >= 1) proposal->urgency = NR_MAX(proposal->urgency, MOVE_URGENCY);
     proposal->bytes = proposal->is_move ? 0 : bytes + rewritten;
     proposal->gain = proposal->is_move ? 1e6 : (double)bytes / (double)(bytes + rewritten + 1);
     nr_planner_offer(planner, proposal);

@@ -39,7 +39,7 @@ static bool can_split(const struct nr_planner *planner, const struct nr_slot *sl
 
 bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency)
 {
-    uint64_t parts = bytes / planner->share_bytes[slot->level];
+    uint64_t parts = bytes / planner->split_bytes[slot->level];
     if (!can_split(planner, slot)) return false;
     /* The levels below are cut by the same guards. */
     if (nr_planner_is_any_busy(planner, slot->level, slot->start, slot->end)) return false;
@@ -71,7 +71,8 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
 {
     uint32_t level = slot->level, k_max = nr_planner_slot_k(planner->options, slot);
     bool is_above_target = planner->version->levels[level]->bytes > planner->target_bytes[level];
-    if (level < planner->last_level && slot->bytes > planner->share_bytes[level] && (k_max > 1 || is_above_target) &&
+    bool is_large = slot->bytes > planner->share_bytes[level];
+    if (level < planner->last_level && (is_above_target || (is_large && k_max > 1)) &&
         nr_planner_offer_promote(planner, slot, false, urgency))
         return true;
     if (slot->run_count < 2) return false;
@@ -81,12 +82,10 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
 /* Under the bound a slot keeps what it has; over it, it has to hand down or merge. */
 static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target)
 {
-    uint64_t share = planner->share_bytes[slot->level];
     uint32_t k_max = nr_planner_slot_k(planner->options, slot);
     double base = nr_planner_is_manual(planner->view, slot->start, slot->end) ? NR_PLAN_MANUAL_URGENCY : 0;
-    if (slot->bytes / 2 > share)
-        (void)nr_planner_offer_split(planner, slot, slot->bytes,
-                                     base + SPLIT_URGENCY + (double)slot->bytes / (double)share);
+    if (slot->bytes / 2 > planner->split_bytes[slot->level])
+        (void)nr_planner_offer_split(planner, slot, slot->bytes, base + SPLIT_URGENCY);
     if (slot->run_count > k_max && k_max == 1)
         (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + 1);
     else if (slot->run_count > k_max)

@@ -7,7 +7,9 @@
 
 /* Merges begin before the bound is reached: they take time. */
 #define BEGIN_PART 0.9
-#define MAX_URGENCY 5.0
+/* At the bound; beyond it the urgency rises by as much with each tenth of it. */
+#define BOUND_URGENCY 1.5
+#define MAX_URGENCY 8.0
 /* Newer runs of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
 
@@ -69,7 +71,7 @@ void nr_planner_consider_space(struct nr_planner *planner)
     if (space->bound_bytes == UINT64_MAX || slots->max_run_count < 2) return;
     for (size_t i = 0; i < slots->slot_count; i++) newer += newer_bytes(nr_level_slot(slots, i));
     if (fill >= BEGIN_PART && (double)newer >= WORTHWHILE_PART * (double)space->bound_bytes)
-        urgency = NR_MIN(1 + 20 * (fill - BEGIN_PART), MAX_URGENCY);
+        urgency = NR_MIN(NR_MAX(1 + (fill - BEGIN_PART) * 5, BOUND_URGENCY + (fill - 1) * 15), MAX_URGENCY);
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
         uint64_t bytes = newer_bytes(slot), oldest = slot->bytes - bytes;

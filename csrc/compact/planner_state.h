@@ -16,6 +16,7 @@ struct nr_planner {
     size_t count;
     uint32_t last_level, bottom_level;
     uint64_t share_bytes[NORI_MAX_LEVELS];
+    uint64_t split_bytes[NORI_MAX_LEVELS]; /* Slots with twice as much are cut. */
     uint64_t target_bytes[NORI_MAX_LEVELS];
     struct nr_space space;
 };

@@ -88,6 +88,9 @@ static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct
     struct nr_moment oldest = nr_moment_oldest(engine);
     view.now_ms = oldest.now_ms;
     view.oldest_moment_sequence = oldest.sequence;
+    uint64_t referenced = 0, file_bytes = atomic_load_explicit(&engine->file_bytes, memory_order_relaxed);
+    for (size_t level = 0; level < job->version->level_count; level++) referenced += job->version->levels[level]->bytes;
+    view.unreferenced_bytes = file_bytes - NR_MIN(file_bytes, referenced);
     view.unsplittable = engine->unsplittable;
     view.unsplittable_count = engine->unsplittable_count;
     view.random = nr_random_next(&engine->random);
