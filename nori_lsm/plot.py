@@ -39,9 +39,11 @@ _ACTION_COLORS = {
     "merge_l0": "#8b8f98",
     "tier": "#3f9c7a",
     "promote": "#d08a2e",
-    "eager_level": "#e4572e",
+    "level": "#e4572e",
+    "space": "#6b4f3f",
     "clean": "#9a6fb0",
     "split": "#b8a13a",
+    "join": "#d98fb0",
 }
 
 

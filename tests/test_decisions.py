@@ -28,7 +28,7 @@ def test_every_choice_is_kept_with_what_it_cost(disk: SimDisk) -> None:
     assert sum(decision.bytes for decision in decisions) == stats.compaction_bytes_written
     assert all(math.isnan(decision.realised_reward) and not decision.explored for decision in decisions)
     assert all(decision.action != "none" and decision.predicted_reward > 0 for decision in decisions)
-    assert set(decisions[0].context) >= {"l0_depth", "pressure", "runs_over_k", "bytes", "read_heat", "tombstone_density"}
+    assert set(decisions[0].context) >= {"l0_depth", "pressure", "runs_over_k", "size", "read_heat", "tombstone_density"}
     assert decisions[0].to_dict()["action"] == decisions[0].action
     with pytest.raises(nori_lsm.ClosedError):
         db.decisions()

@@ -11,6 +11,7 @@ import pytest
 
 import nori_lsm
 from nori_lsm import Event
+from nori_lsm.testing import SimDisk
 from tests_support import SMALL, fill, wait_until
 
 
@@ -96,9 +97,9 @@ def test_every_metric_is_created_at_open_and_named_by_the_conventions(path: Path
         assert name.endswith("_total") == (metric.kind == "counter"), name
 
 
-def test_metrics_follow_the_engine_to_its_end(path: Path) -> None:
+def test_metrics_follow_the_engine_to_its_end(disk: SimDisk) -> None:
     book = Book()
-    with nori_lsm.open(path, meter=book, **SMALL) as db:
+    with nori_lsm.open("/db", env=disk, meter=book, **SMALL) as db:
         fill(db)
         db.flush()
         db.compact()

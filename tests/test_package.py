@@ -164,6 +164,13 @@ def test_results_are_frozen_and_become_dicts() -> None:
     assert SlotList([make_slot(slot_id=7)]).to_dict()["slots"][0]["slot_id"] == 7
 
 
+def test_an_engine_shows_itself_open_and_closed(path: Path) -> None:
+    db = nori_lsm.open(path)
+    assert "bytes_on_disk" in db._repr_html_()
+    db.close()
+    assert "closed" in db._repr_html_()
+
+
 # ---------------------------------------------------------------- the core's results
 
 

@@ -71,6 +71,13 @@ static void scale_splits(struct nr_planner *planner)
     }
 }
 
+static bool has_urgent(const struct nr_planner *planner)
+{
+    for (size_t i = 0; i < planner->count; i++)
+        if (planner->proposals[i].urgency >= 1) return true;
+    return false;
+}
+
 size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *proposals)
 {
     struct nr_planner planner = begin(view, proposals);
@@ -81,7 +88,7 @@ size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *p
     nr_planner_consider_space(&planner);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);
     for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_cleaning(&planner, level);
-    for (uint32_t level = 1; level <= planner.last_level && planner.count == 0; level++)
+    for (uint32_t level = 1; level <= planner.last_level && !has_urgent(&planner); level++)
         nr_planner_consider_guards(&planner, level);
     return planner.count;
 }

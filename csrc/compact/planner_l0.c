@@ -170,7 +170,7 @@ static void offer_merge(struct nr_planner *planner, struct nr_slot *level0, size
     if (count < MERGE_COUNT) return;
     struct nr_proposal proposal = {.action = NR_ACTION_MERGE_L0, .slot = level0, .first_run = first, .bytes = bytes};
     proposal.run_count = count;
-    proposal.urgency = 0.7 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
+    proposal.urgency = 1.1 * (double)(count * count) / (MERGE_COUNT * MERGE_COUNT);
     proposal.probes = count - 1;
     nr_planner_offer(planner, &proposal);
 }

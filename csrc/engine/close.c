@@ -234,9 +234,9 @@ void nori_destroy(struct nori_engine *engine)
     nr_cond_destroy(&engine->close_cond);
     nr_cond_destroy(&engine->maintenance_cond);
     nr_cond_destroy(&engine->preparation_cond);
-    nr_learn_close(engine);
     nr_events_clear(&engine->events);
     nr_decisions_clear(&engine->decisions);
+    nr_learn_close(engine);
     nr_free(engine->path);
     nr_free(engine);
 }

@@ -4,12 +4,18 @@
 #include <stdio.h>
 
 #include "base/alloc.h"
+#include "compact/linear_ucb.h"
 #include "engine/engine.h"
+
+_Static_assert(NORI_DECISION_FEATURES == NR_FEATURE_COUNT, "decisions show the scheduler's features");
 
 const char *nori_decision_feature(unsigned index)
 {
     static const char *const names[NORI_DECISION_FEATURES] = {
-        "l0_depth", "pressure", "runs_over_k", "bytes", "read_heat", "write_heat", "scan_heat", "tombstone_density"};
+        [NR_FEATURE_L0_DEPTH] = "l0_depth",       [NR_FEATURE_PRESSURE] = "pressure",
+        [NR_FEATURE_RUNS_OVER_K] = "runs_over_k", [NR_FEATURE_SIZE] = "size",
+        [NR_FEATURE_READ_HEAT] = "read_heat",     [NR_FEATURE_WRITE_HEAT] = "write_heat",
+        [NR_FEATURE_SCAN_HEAT] = "scan_heat",     [NR_FEATURE_TOMBSTONES] = "tombstone_density"};
     return index < NORI_DECISION_FEATURES ? names[index] : NULL;
 }
 

@@ -27,7 +27,7 @@ struct nr_decision_start {
     nori_slice start; /* Where the job's range begins. Cut to fit. */
     bool is_explored; /* Drawn by chance, not because it promised most. */
     double predicted_reward;
-    double context[NORI_DECISION_FEATURES]; /* In the order of nori_decision_feature. */
+    double context[NORI_DECISION_FEATURES]; /* By enum nr_feature, each 0..1. */
 };
 
 /* Notes a choice, and its event; returns its id. No leaf mutex may be held, engine.lock may. */

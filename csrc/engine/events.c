@@ -163,9 +163,10 @@ void nr_event_note_job(struct nori_engine *engine, const struct nr_job *job)
     double slot_id = plan->slot ? (double)plan->slot->slot_id : 0;
     uint64_t micros = nr_env_monotonic_us(engine->env) - job->begun_us;
     nr_decision_end(engine, job->decision_id, job->bytes_out, micros);
-    if (plan->action == NR_ACTION_SPLIT) {
-        NR_EVENT_EMIT(engine, NORI_EVENT_GUARD_MOVE, action, plan->start, plan->source_level, slot_id,
-                      (double)plan->split_count, (double)micros);
+    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN) {
+        size_t parts = plan->action == NR_ACTION_SPLIT ? plan->split_count : plan->join_count;
+        NR_EVENT_EMIT(engine, NORI_EVENT_GUARD_MOVE, action, plan->start, plan->source_level, slot_id, (double)parts,
+                      (double)micros);
         return;
     }
     enum nori_event_kind kind = plan->action == NR_ACTION_ADMIT ? NORI_EVENT_ADMISSION : NORI_EVENT_COMPACTION;
@@ -186,31 +187,22 @@ static const char *stall_name(uint32_t stall)
     return stall == NR_STALL_L0 ? "l0_files" : "memtables";
 }
 
-void nr_event_note_pressure(struct nori_engine *engine, const struct nr_pressure *pressure)
+void nr_event_note_pressure(struct nori_engine *engine, const struct nr_pressure *now, uint32_t former_stall)
 {
     static const char *const zones[] = {[NORI_ZONE_GREEN] = "green",
                                         [NORI_ZONE_YELLOW] = "yellow",
                                         [NORI_ZONE_ORANGE] = "orange",
                                         [NORI_ZONE_RED] = "red"};
-    struct nr_events *events = &engine->events;
-    int zone = (int)pressure->zone;
-    uint64_t now_us = nr_env_monotonic_us(engine->env);
-    nr_mutex_lock(&events->lock);
-    /* Read under the lock: of two notes at a time the later one sees the later stall. */
-    uint32_t stall = atomic_load(&engine->stall_reason), former = events->noted_stall;
-    bool is_new_zone = zone != events->noted_zone;
-    uint64_t stalled_us = former != NR_STALL_NONE ? now_us - NR_MIN(events->stall_begun_us, now_us) : 0;
-    events->noted_zone = zone;
-    events->noted_stall = stall;
-    if (stall != former) events->stall_begun_us = now_us;
-    nr_mutex_unlock(&events->lock);
-    if (is_new_zone)
-        NR_EVENT_EMIT(engine, NORI_EVENT_PRESSURE_ZONE, zones[zone], nr_slice(NULL, 0), pressure->score,
-                      pressure->l0_fill, pressure->memory_fill, pressure->memtable_fill);
-    if (stall == former) return;
-    if (former != NR_STALL_NONE)
-        NR_EVENT_EMIT(engine, NORI_EVENT_STALL, stall_name(former), nr_slice(NULL, 0), 0, (double)stalled_us);
-    if (stall != NR_STALL_NONE) NR_EVENT_EMIT(engine, NORI_EVENT_STALL, stall_name(stall), nr_slice(NULL, 0), 1, 0);
+    nori_slice no_key = nr_slice(NULL, 0);
+    if (now->zone != engine->zone)
+        NR_EVENT_EMIT(engine, NORI_EVENT_PRESSURE_ZONE, zones[now->zone], no_key, now->score, now->l0_fill,
+                      now->memory_fill, now->memtable_fill);
+    if (now->stall == former_stall) return;
+    uint64_t now_us = nr_env_monotonic_us(engine->env), begun_us = engine->events.stall_begun_us;
+    engine->events.stall_begun_us = now_us;
+    if (former_stall != NR_STALL_NONE)
+        NR_EVENT_EMIT(engine, NORI_EVENT_STALL, stall_name(former_stall), no_key, 0, (double)(now_us - begun_us));
+    if (now->stall != NR_STALL_NONE) NR_EVENT_EMIT(engine, NORI_EVENT_STALL, stall_name(now->stall), no_key, 1, 0);
 }
 
 void nr_event_note_log(struct nori_engine *engine)

@@ -15,10 +15,8 @@ struct nr_events {
     struct nr_mutex lock;
     struct nori_event *ring;   /* NR_EVENT_RING places. Owned. */
     uint64_t count NR_GUARDED; /* By lock, as all below. Events so far; number n lies at (n - 1) % NR_EVENT_RING. */
-    int noted_zone NR_GUARDED;
-    uint32_t noted_stall NR_GUARDED; /* enum nr_stall */
-    uint64_t stall_begun_us NR_GUARDED;
-    uint64_t noted_segment NR_GUARDED; /* The log segment last seen to be written. */
+    uint64_t stall_begun_us NR_GUARDED; /* By engine.lock. */
+    uint64_t noted_segment NR_GUARDED;  /* The log segment last seen to be written. */
     uint64_t noted_hits NR_GUARDED, noted_misses NR_GUARDED;
 };
 
@@ -39,14 +37,15 @@ void nr_event_failure(struct nori_engine *engine, const char *what, const struct
 struct nr_job;
 /* A compaction was carried out; completes its decision. */
 void nr_event_note_job(struct nori_engine *engine, const struct nr_job *job);
-/* After pressure was judged: a zone entered, a stall begun or ended. */
 struct nr_slot;
 struct nr_heat;
 /* A slot gets another K, for its heat. Under engine.lock. */
 void nr_event_note_shape(struct nori_engine *engine, const struct nr_slot *slot, uint32_t k,
                          const struct nr_heat *heat);
 struct nr_pressure;
-void nr_event_note_pressure(struct nori_engine *engine, const struct nr_pressure *pressure);
+/* Under engine.lock, after pressure was judged: a zone entered (engine.zone is the former one), a stall begun or ended.
+ */
+void nr_event_note_pressure(struct nori_engine *engine, const struct nr_pressure *now, uint32_t former_stall);
 /* A log segment begun since the last look. */
 void nr_event_note_log(struct nori_engine *engine);
 /* What the block cache did since the last look. */

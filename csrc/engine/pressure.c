@@ -55,11 +55,11 @@ static void update_locked(struct nori_engine *engine)
     uint64_t former_delay = atomic_exchange(&engine->delay_us_per_mib, now.delay_us_per_mib);
     engine->wants_rotation = now.wants_rotation;
     engine->pressure_score = now.score;
+    nr_event_note_pressure(engine, &now, former_stall);
     if (now.zone != engine->zone) {
         engine->zone = now.zone;
         atomic_fetch_add_explicit(&engine->zone_changes, 1, memory_order_relaxed);
     }
-    nr_event_note_pressure(engine, &now);
     bool is_eased = former_stall != now.stall || (former_delay != 0 && now.delay_us_per_mib == 0);
     if (is_eased) nr_cond_broadcast(&engine->done_cond);
 }

@@ -111,7 +111,6 @@ nori_status nori_stats(struct nori_engine *engine, struct nori_stats *stats_out,
     stats_out->compaction_bytes_written = atomic_load(&engine->compaction_bytes_written);
     stats_out->compaction_bytes_read = atomic_load(&engine->compaction_bytes_read);
     stats_out->stall_micros = atomic_load(&engine->stall_micros);
-    stats_out->writes_delayed = atomic_load(&engine->writes_delayed);
     stats_out->sequence = atomic_load(&engine->published_sequence);
     nr_pressure_measure(engine, &pressure);
     stats_out->pressure = pressure.score;

@@ -17,12 +17,12 @@ static struct nori_engine *open_one(struct nori_env **env_out)
 static uint64_t choose(struct nori_engine *engine, const char *start)
 {
     struct nr_decision_start choice = {.action = "tier",
-                               .level = 2,
-                               .slot_id = 77,
-                               .start = nr_slice_text(start),
-                               .is_explored = true,
-                               .predicted_reward = 1.5,
-                               .context = {1, 2, 3, 4, 5, 6, 7, 8}};
+                                       .level = 2,
+                                       .slot_id = 77,
+                                       .start = nr_slice_text(start),
+                                       .is_explored = true,
+                                       .predicted_reward = 1.5,
+                                       .context = {1, 2, 3, 4, 5, 6, 7, 8}};
     return nr_decision_begin(engine, &choice);
 }
 
