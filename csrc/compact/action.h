@@ -14,8 +14,9 @@ enum nr_action {
     NR_ACTION_LEVEL,    /* All runs of a slot that turned hot into one, for its reads. */
     NR_ACTION_SPACE,    /* All runs of a slot into one: what is not in bottom runs takes too much space. */
     NR_ACTION_JOIN,     /* Neighbouring slots that shrank become one (a manifest edit, as a split is). */
+    NR_ACTION_SHIFT,    /* The bottom level outgrew its number: all of it one level down (likewise). */
 };
-#define NR_ACTION_COUNT (NR_ACTION_JOIN + 1)
+#define NR_ACTION_COUNT (NR_ACTION_SHIFT + 1)
 
 const char *nr_action_name(enum nr_action action);
 

@@ -221,8 +221,23 @@ out:
     return rc;
 }
 
-/* Admissions leave holes in level 0, below which newer data lies already. A run merged there must not span them, lest
- * it stand before what is newer: it is cut to what the inputs cover. */
+/* Whether a run, spanning [start, end), would stand in the order of age where it should not: before what is newer, or
+ * behind what is older. */
+static bool would_disturb(const struct nr_merge_job *job, const struct nr_run *run, nori_slice start,
+                          struct nr_bound end)
+{
+    for (size_t i = 0; i < job->older_count; i++)
+        if (job->older[i]->largest_sequence >= run->smallest_sequence && nr_run_overlaps(job->older[i], start, end))
+            return true;
+    for (size_t i = 0; i < job->newer_count; i++)
+        if (job->newer[i]->smallest_sequence <= run->largest_sequence && nr_run_overlaps(job->newer[i], start, end))
+            return true;
+    return false;
+}
+
+/* Admissions and promotions of parts leave holes in runs, below which newer data may lie already. A run merged of such
+ * must not span them: it is cut to what the inputs cover. In level 0 always, where newer data may be admitted to below
+ * a hole while the merge goes on. */
 static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
@@ -233,7 +248,10 @@ static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run *
     NR_CHECK(nr_cover_init(&cover, runs, job->input_count, nr_slice("", 0), nr_bound_infinite(), err));
     for (size_t i = 1; i < cover.count; i++) {
         struct nr_run *rest = NULL;
-        NR_CHECK(nr_run_subtract(*run, cover.ranges[i - 1].end.key, nr_bound_key(cover.ranges[i].start), &rest, err));
+        nori_slice start = cover.ranges[i - 1].end.key;
+        struct nr_bound end = nr_bound_key(cover.ranges[i].start);
+        if (job->level > 0 && !would_disturb(job, *run, start, end)) continue;
+        NR_CHECK(nr_run_subtract(*run, start, end, &rest, err));
         if (!rest) continue;
         nr_run_unref(*run);
         *run = rest;
@@ -267,7 +285,7 @@ nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_m
         rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");
         goto out;
     }
-    for (size_t i = 0; i < job->target_count && job->level == 0; i++) {
+    for (size_t i = 0; i < job->target_count; i++) {
         if (job->targets[i].run) NR_CHECK(cut_to_inputs(job, &job->targets[i].run, err));
     }
     if (merge.output.first_number != UINT64_MAX) NR_CHECK(nr_dir_sync(context->dir, err));

@@ -52,6 +52,8 @@ struct nr_merge_job {
     struct nr_run *const
         *older; /* Runs that may hold older data of these keys: in the target slots behind the inputs, and below. */
     size_t older_count;
+    struct nr_run *const *newer; /* Runs that hold newer data there: in the slots before the inputs, and above. */
+    size_t newer_count;
     const struct nr_moment *moments; /* Of open snapshots, and last the present. */
     size_t moment_count;
     uint64_t created_ms;

@@ -1,12 +1,14 @@
 #include "compact/planner_state.h"
 
+#define SHIFT_URGENCY 12.0
+
 const char *nr_action_name(enum nr_action action)
 {
     static const char *const names[] = {
         [NR_ACTION_NONE] = "none",   [NR_ACTION_MERGE_L0] = "merge_l0", [NR_ACTION_ADMIT] = "admit",
         [NR_ACTION_TIER] = "tier",   [NR_ACTION_PROMOTE] = "promote",   [NR_ACTION_CLEAN] = "clean",
         [NR_ACTION_SPLIT] = "split", [NR_ACTION_LEVEL] = "level",       [NR_ACTION_SPACE] = "space",
-        [NR_ACTION_JOIN] = "join",
+        [NR_ACTION_JOIN] = "join",   [NR_ACTION_SHIFT] = "shift",
     };
     return (size_t)action < NR_ARRAY_LEN(names) ? names[action] : "unknown";
 }
@@ -71,6 +73,30 @@ static void scale_splits(struct nr_planner *planner)
     }
 }
 
+static bool is_level_busy(const struct nr_planner *planner, uint32_t level)
+{
+    for (size_t i = 0; i < planner->view->busy_count; i++)
+        if (planner->view->busy[i].level == level) return true;
+    return false;
+}
+
+/* A bottom that outgrew its level goes one down as a whole. True: nothing else is begun in it or into it; what is under
+ * way there comes to its end first. */
+static bool consider_shift(struct nr_planner *planner)
+{
+    uint32_t bottom = planner->bottom_level;
+    const struct nr_level *slots = planner->version->levels[bottom];
+    struct nr_proposal proposal = {.action = NR_ACTION_SHIFT, .urgency = SHIFT_URGENCY};
+    if (bottom >= planner->last_level || planner->view->is_manual) return false;
+    if (slots->bytes <= planner->target_bytes[bottom]) return false;
+    if (is_level_busy(planner, bottom) || is_level_busy(planner, bottom + 1)) return true;
+    proposal.slot = nr_level_slot(slots, 0);
+    proposal.split_count =
+        (size_t)(slots->bytes / (uint64_t)NR_MAX(planner->options->fanout, 2) / planner->share_bytes[bottom]) + 1;
+    nr_planner_offer(planner, &proposal);
+    return true;
+}
+
 static bool has_urgent(const struct nr_planner *planner)
 {
     for (size_t i = 0; i < planner->count; i++)
@@ -84,11 +110,14 @@ size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *p
     nr_planner_measure_space(view, &planner.space);
     scale_targets(&planner);
     scale_splits(&planner);
-    nr_planner_consider_l0(&planner);
-    nr_planner_consider_space(&planner);
-    for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_level(&planner, level);
-    for (uint32_t level = 1; level <= planner.last_level; level++) nr_planner_consider_cleaning(&planner, level);
-    for (uint32_t level = 1; level <= planner.last_level && !has_urgent(&planner); level++)
+    bool is_shifting = consider_shift(&planner);
+    uint32_t deepest = is_shifting ? planner.bottom_level - 1 : planner.last_level;
+    if (deepest > 0) nr_planner_consider_l0(&planner);
+    if (!is_shifting) nr_planner_consider_space(&planner);
+    /* The last of the levels above a shifting one would hand down into it. */
+    for (uint32_t level = 1; level + is_shifting <= deepest; level++) nr_planner_consider_level(&planner, level);
+    for (uint32_t level = 1; level + is_shifting <= deepest; level++) nr_planner_consider_cleaning(&planner, level);
+    for (uint32_t level = 1; level <= planner.last_level && !is_shifting && !has_urgent(&planner); level++)
         nr_planner_consider_guards(&planner, level);
     return planner.count;
 }
@@ -148,7 +177,12 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
     plan->input_bytes = 0;
     plan->score = proposal->urgency;
     if (plan->action == NR_ACTION_JOIN) plan->end = proposal->end;
-    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN) return;
+    if (plan->action == NR_ACTION_SHIFT) {
+        plan->target_level = slot->level + 1;
+        plan->start = nr_slice(NULL, 0);
+        plan->end = nr_bound_infinite();
+    }
+    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT) return;
     for (size_t i = 0; i < plan->run_count; i++)
         plan->input_bytes += nr_run_bytes_in(source->runs[plan->first_run + i], plan->start, plan->end);
     if (plan->action == NR_ACTION_ADMIT)

@@ -53,8 +53,8 @@ struct nr_proposal {
     size_t first_run;       /* Source runs, as in the plan. */
     size_t run_count;
     bool is_move;
-    size_t join_count; /* ADMIT: so many of the slot's newest runs join. */
-    size_t split_count;
+    size_t join_count;   /* ADMIT: so many of the slot's newest runs join. */
+    size_t split_count;  /* SPLIT: parts; SHIFT: slots that are to be left. */
     size_t slot_count;   /* JOIN: so many slots, from 'slot' to 'end'. */
     struct nr_bound end; /* JOIN. */
     uint64_t bytes;      /* That it will write, about. */

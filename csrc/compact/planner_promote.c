@@ -53,7 +53,10 @@ static void offer_handover(struct nr_planner *planner, struct nr_proposal *propo
 {
     if (proposal->is_move) proposal->urgency = NR_MAX(proposal->urgency, MOVE_URGENCY);
     proposal->bytes = proposal->is_move ? 0 : bytes + rewritten;
-    proposal->gain = proposal->is_move ? 1e6 : (double)bytes / (double)(bytes + rewritten + 1);
+    /* The largest moves first; of merges those that hand down the most for what they write. */
+    double share = (double)planner->share_bytes[proposal->slot->level];
+    proposal->gain =
+        proposal->is_move ? 1 + NR_MIN((double)bytes / share, 1) : (double)bytes / (double)(bytes + rewritten + 1);
     nr_planner_offer(planner, proposal);
 }
 
@@ -72,7 +75,7 @@ static bool offer_room(struct nr_planner *planner, struct nr_slot *target, doubl
 {
     uint32_t k_max = nr_planner_slot_k(planner->options, target);
     bool is_above_target = planner->version->levels[target->level]->bytes > planner->target_bytes[target->level];
-    if (target->level < planner->last_level && is_above_target) {
+    if (target->level < planner->bottom_level && is_above_target) {
         struct below below = look_below(planner, target, target->run_count - 1);
         if (below.busy_count == 0 && below.full_count == 0 && below.leveled_count == 0) {
             struct nr_proposal move = {
@@ -103,7 +106,7 @@ static bool offer_part(struct nr_planner *planner, struct nr_slot *slot, struct 
     proposal.first_run = first;
     proposal.run_count = is_merged ? slot->run_count : 1;
     proposal.is_move = !is_merged;
-    for (size_t i = first; i < slot->run_count && is_merged; i++)
+    for (size_t i = first; i < first + proposal.run_count; i++)
         bytes += nr_run_bytes_in(slot->runs[i], target->start, target->end);
     offer_handover(planner, &proposal, bytes, target->bytes);
     return true;
@@ -123,7 +126,7 @@ static bool offer_parts(struct nr_planner *planner, struct nr_slot *slot, double
 
 bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, bool is_whole, double urgency)
 {
-    if (slot->level >= planner->last_level || slot->run_count == 0) return false;
+    if (slot->level >= planner->bottom_level || slot->run_count == 0) return false;
     if (nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
     struct below oldest = look_below(planner, slot, slot->run_count - 1);
     struct below all = look_below(planner, slot, 0);

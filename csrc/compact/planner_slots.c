@@ -101,7 +101,7 @@ void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
 {
     const struct nr_level *slots = planner->version->levels[level];
     double over_target = (double)slots->bytes / (double)planner->target_bytes[level];
-    if (level == planner->last_level) over_target = 0;
+    if (level >= planner->bottom_level) over_target = 0; /* The bottom goes down as a whole, or not at all. */
     if (slots->max_run_count == 0) return;
     size_t offset = planner->view->random % slots->slot_count;
     for (size_t i = 0; i < slots->slot_count; i++) {

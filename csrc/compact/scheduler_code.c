@@ -10,7 +10,7 @@
 
 _Static_assert(NR_ACTION_MERGE_L0 == 1 && NR_ACTION_ADMIT == 2 && NR_ACTION_TIER == 3 && NR_ACTION_PROMOTE == 4 &&
                    NR_ACTION_CLEAN == 5 && NR_ACTION_SPLIT == 6 && NR_ACTION_LEVEL == 7 && NR_ACTION_SPACE == 8 &&
-                   NR_ACTION_JOIN == 9,
+                   NR_ACTION_JOIN == 9 && NR_ACTION_SHIFT == 10,
                "actions are written by number");
 _Static_assert(NORI_MAX_LEVELS == 16 && NR_ARM_CONTEXTS == 4, "arms are written by number");
 _Static_assert(NR_LINEAR_TERMS == 9 && NR_LINEAR_PAIRS == 45, "models are written whole");

@@ -5,14 +5,19 @@
 
 /* ---------------------------------------------------------------- gathering */
 
+/* Borrowed runs. */
+struct runs {
+    struct nr_run **list; /* Owned. */
+    size_t count, capacity;
+};
+
 /* What a merge needs, owned for its time. */
 struct work {
     struct nr_merge_input *inputs;
     size_t input_count;
     struct nr_merge_target *targets;
     size_t target_count;
-    struct nr_run **older; /* Borrowed runs. */
-    size_t older_count, older_capacity;
+    struct runs older, newer;
     struct nr_moment *moments;
     size_t moment_count;
 };
@@ -22,7 +27,8 @@ static void work_clear(struct work *work)
     for (size_t i = 0; i < work->target_count; i++) nr_run_unref(work->targets[i].run);
     nr_free(work->inputs);
     nr_free(work->targets);
-    nr_free(work->older);
+    nr_free(work->older.list);
+    nr_free(work->newer.list);
     nr_free(work->moments);
 }
 
@@ -32,31 +38,31 @@ static struct nr_slot *source_slot(const struct nr_version *version, const struc
     return from_l0 ? nr_version_level0(version) : plan->slot;
 }
 
-static nori_status add_older(struct work *work, struct nr_run *run, struct nori_error *err)
+static nori_status add_run(struct runs *runs, struct nr_run *run, struct nori_error *err)
 {
-    if (work->older_count == work->older_capacity) {
-        size_t capacity = work->older_capacity * 2 + 32;
-        void *grown = nr_realloc(work->older, capacity * sizeof *work->older);
-        if (!grown) return nr_fail_memory(err, capacity * sizeof *work->older);
-        work->older = grown;
-        work->older_capacity = capacity;
+    if (runs->count == runs->capacity) {
+        size_t capacity = runs->capacity * 2 + 32;
+        void *grown = nr_realloc(runs->list, capacity * sizeof *runs->list);
+        if (!grown) return nr_fail_memory(err, capacity * sizeof *runs->list);
+        runs->list = grown;
+        runs->capacity = capacity;
     }
-    work->older[work->older_count++] = run;
+    runs->list[runs->count++] = run;
     return NORI_OK;
 }
 
-/* All runs of the levels from 'level' on that overlap the range. */
-static nori_status add_below(struct work *work, const struct nr_version *version, size_t level, nori_slice start,
-                             struct nr_bound end, struct nori_error *err)
+/* All runs of levels [first, last) that overlap the range. */
+static nori_status add_levels(struct runs *runs, const struct nr_version *version, size_t first, size_t last,
+                              nori_slice start, struct nr_bound end, struct nori_error *err)
 {
-    for (; level < version->level_count; level++) {
-        const struct nr_level *below = version->levels[level];
-        for (size_t i = nr_level_seek(below, start); i < below->slot_count; i++) {
-            struct nr_slot *slot = nr_level_slot(below, i);
+    for (size_t level = first; level < last; level++) {
+        const struct nr_level *slots = version->levels[level];
+        for (size_t i = nr_level_seek(slots, start); i < slots->slot_count; i++) {
+            struct nr_slot *slot = nr_level_slot(slots, i);
             if (!nr_bound_above(end, slot->start)) break;
             for (size_t j = 0; j < slot->run_count; j++) {
                 if (!nr_run_overlaps(slot->runs[j], start, end)) continue;
-                nori_status rc = add_older(work, slot->runs[j], err);
+                nori_status rc = add_run(runs, slot->runs[j], err);
                 if (rc != NORI_OK) return rc;
             }
         }
@@ -80,7 +86,7 @@ static nori_status gather_targets(const struct nr_plan *plan, struct work *work,
         size_t join = plan->targets[i].join_count;
         work->targets[work->target_count++] = (struct nr_merge_target){slot->slot_id, slot->start, slot->end, NULL};
         for (size_t j = 0; j < join; j++) add_input(work, slot->runs[j], slot->start, slot->end);
-        for (size_t j = join; j < slot->run_count; j++) NR_CHECK(add_older(work, slot->runs[j], err));
+        for (size_t j = join; j < slot->run_count; j++) NR_CHECK(add_run(&work->older, slot->runs[j], err));
     }
     if (plan->target_count == 0) {
         uint64_t slot_id = plan->action == NR_ACTION_MERGE_L0 ? 0 : plan->slot->slot_id;
@@ -103,8 +109,11 @@ static nori_status gather(struct nori_engine *engine, const struct nr_job *job, 
     if (!work->inputs) return nr_fail_memory(err, input_limit * sizeof *work->inputs);
     for (size_t i = plan->first_run; i < behind; i++) add_input(work, source->runs[i], plan->start, plan->end);
     NR_CHECK(gather_targets(plan, work, err));
-    for (size_t i = behind; i < source->run_count && stays; i++) NR_CHECK(add_older(work, source->runs[i], err));
-    NR_CHECK(add_below(work, job->version, plan->target_level + 1, plan->start, plan->end, err));
+    for (size_t i = behind; i < source->run_count && stays; i++) NR_CHECK(add_run(&work->older, source->runs[i], err));
+    NR_CHECK(add_levels(&work->older, job->version, plan->target_level + 1, job->version->level_count, plan->start,
+                        plan->end, err));
+    for (size_t i = 0; i < plan->first_run; i++) NR_CHECK(add_run(&work->newer, source->runs[i], err));
+    NR_CHECK(add_levels(&work->newer, job->version, 0, plan->source_level, plan->start, plan->end, err));
     NR_CHECK(nr_moments_collect(engine, &work->moments, &work->moment_count, err));
 out:
     return rc;
@@ -246,8 +255,10 @@ static nori_status merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.targets = work.targets;
     merging.target_count = work.target_count;
     merging.level = job->plan.target_level;
-    merging.older = work.older;
-    merging.older_count = work.older_count;
+    merging.older = work.older.list;
+    merging.older_count = work.older.count;
+    merging.newer = work.newer.list;
+    merging.newer_count = work.newer.count;
     merging.moments = work.moments;
     merging.moment_count = work.moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
@@ -274,11 +285,18 @@ out:
 
 static nori_status move_guards(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
-    bool is_join = job->plan.action == NR_ACTION_JOIN;
+    const struct nr_plan *plan = &job->plan;
     nr_turn_take(engine);
-    nori_status rc = is_join ? nr_join_install(engine, &job->plan, err) : nr_split_install(engine, &job->plan, err);
+    nori_status rc = plan->action == NR_ACTION_JOIN    ? nr_join_install(engine, plan, err)
+                     : plan->action == NR_ACTION_SPLIT ? nr_split_install(engine, plan, err)
+                                                       : nr_shift_install(engine, plan, err);
     nr_turn_give(engine);
     return rc;
+}
+
+static bool is_of_guards(enum nr_action action)
+{
+    return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
 }
 
 nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err)
@@ -289,7 +307,7 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = nr_job_begin(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    if (job->plan.action == NR_ACTION_SPLIT || job->plan.action == NR_ACTION_JOIN)
+    if (is_of_guards(job->plan.action))
         rc = move_guards(engine, job, err);
     else
         rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);

@@ -497,6 +497,8 @@ NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *d
 /* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
 NORI_WARN_UNUSED nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan,
                                               struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_shift_install(struct nori_engine *engine, const struct nr_plan *plan,
+                                              struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *plan,
                                              struct nori_error *err);
 

@@ -5,6 +5,7 @@
 
 #include "base/alloc.h"
 #include "compact/guards.h"
+#include "compact/shift.h"
 
 #define SAMPLES_PER_TABLE 64
 
@@ -210,6 +211,26 @@ nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *pl
 out:
     nr_edit_destroy(edit);
     nr_free(guards);
+    nr_view_release(view);
+    return rc;
+}
+
+static uint64_t next_run_id(void *arg)
+{
+    struct nori_engine *engine = arg;
+    return engine->merging.next_run_id(engine);
+}
+
+nori_status nr_shift_install(struct nori_engine *engine, const struct nr_plan *plan, struct nori_error *err)
+{
+    struct nr_view *view = nr_view_acquire(engine);
+    struct nr_edit *edit = NULL;
+    nori_status rc = NORI_OK;
+    NR_CHECK(nr_edit_create(&edit, err));
+    NR_CHECK(nr_shift_edit(edit, view->version, plan->source_level, plan->split_count, next_run_id, engine, err));
+    NR_CHECK(nr_install(engine, edit, 0, err));
+out:
+    nr_edit_destroy(edit);
     nr_view_release(view);
     return rc;
 }

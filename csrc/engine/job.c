@@ -31,7 +31,8 @@ static bool list_busy(struct nr_job *job, const struct nr_plan *plan)
     if (!add_busy(job, plan->action == NR_ACTION_ADMIT ? 1 : plan->source_level, plan->slot)) return false;
     for (size_t i = 0; i < plan->target_count && plan->action == NR_ACTION_PROMOTE; i++)
         if (!add_busy(job, plan->target_level, plan->targets[i].slot)) return false;
-    if (plan->action != NR_ACTION_SPLIT && plan->action != NR_ACTION_JOIN) return true;
+    bool moves_guards = plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN;
+    if (!moves_guards && plan->action != NR_ACTION_SHIFT) return true;
     for (size_t level = plan->source_level; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
         for (size_t i = nr_level_seek(below, plan->start); i < below->slot_count; i++) {
@@ -133,7 +134,7 @@ static void describe(const struct nori_engine *engine, const struct nr_plan_view
     *candidate = (struct nr_candidate){.action = proposal->action, .level = slot->level, .slot_id = slot->slot_id};
     candidate->bytes = proposal->bytes;
     /* Among equally urgent ones what gains the most comes first. */
-    candidate->urgency = proposal->urgency + (proposal->urgency >= 1 ? 0.01 * clamp(proposal->gain) : 0);
+    candidate->urgency = proposal->urgency + (proposal->urgency >= 1 ? 0.01 * clamp(proposal->gain / 2) : 0);
     features[NR_FEATURE_L0_DEPTH] = clamp((double)l0_depth / (double)options->l0.max_files);
     features[NR_FEATURE_PRESSURE] = clamp(engine->pressure_score);
     if (slot->level > 0) {

@@ -94,6 +94,10 @@ static inline void model_describe(const struct nr_plan *plan, char *text, size_t
     if (plan->action != NR_ACTION_MERGE_L0) {
         used += (size_t)snprintf(text + used, capacity - used, " slot %" PRIu64, plan->slot->slot_id);
     }
+    if (plan->action == NR_ACTION_SHIFT) {
+        snprintf(text + used, capacity - used, " leaves %zu", plan->split_count);
+        return;
+    }
     if (plan->action == NR_ACTION_SPLIT) {
         snprintf(text + used, capacity - used, " parts %zu", plan->split_count);
         return;

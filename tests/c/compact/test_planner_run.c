@@ -4,6 +4,7 @@
 
 #include "base/random.h"
 #include "compact/cover.h"
+#include "compact/shift.h"
 #include "version/edit.h"
 
 #define LEVELS 5
@@ -20,6 +21,7 @@ struct world {
     uint64_t next_number, next_run_id, next_slot_id, next_sequence;
     uint64_t unsplittable[MAX_UNSPLITTABLE];
     size_t unsplittable_count;
+    uint64_t shifts;
     uint64_t moved, merged, joins, splits;
     struct nr_sketch *writes, *reads; /* NULL: nothing is learned. */
 };
@@ -144,11 +146,28 @@ static void gather(struct gathered *gathered, struct nr_run *run, nori_slice sta
     gathered->parts[gathered->count++] = part;
 }
 
+/* As a merge leaves it where it has to: cut to what its inputs cover. */
+static struct nr_run *cut_to_inputs(struct nr_run *run, struct nr_run *const *inputs, size_t count)
+{
+    struct nr_cover cover;
+    EXPECT_OK(nr_cover_init(&cover, inputs, count, nr_slice("", 0), nr_bound_infinite(), &err), &err);
+    for (size_t i = 1; i < cover.count; i++) {
+        struct nr_run *rest = NULL;
+        EXPECT_OK(nr_run_subtract(run, cover.ranges[i - 1].end.key, nr_bound_key(cover.ranges[i].start), &rest, &err),
+                  &err);
+        nr_run_unref(run);
+        run = rest;
+    }
+    nr_cover_clear(&cover);
+    return run;
+}
+
 static struct nr_run *merge(struct world *world, struct nr_edit *edit, struct gathered *gathered, bool drops_deletes)
 {
     struct nr_run *run = NULL;
     if (drops_deletes) gathered->model.deletes = 0;
     if (gathered->count > 0) run = make_run(world, edit, &gathered->model, gathered->start, gathered->end);
+    if (run) run = cut_to_inputs(run, gathered->parts, gathered->count);
     for (size_t i = 0; i < gathered->count; i++) nr_run_unref(gathered->parts[i]);
     world->merged += gathered->model.bytes;
     return run;
@@ -226,22 +245,6 @@ static void carry_out_handover(struct world *world)
     world_apply(world, edit);
 }
 
-/* As a merge inside level 0 leaves it: cut to what its inputs cover. */
-static struct nr_run *cut_to_inputs(struct nr_run *run, struct nr_run *const *inputs, size_t count)
-{
-    struct nr_cover cover;
-    EXPECT_OK(nr_cover_init(&cover, inputs, count, nr_slice("", 0), nr_bound_infinite(), &err), &err);
-    for (size_t i = 1; i < cover.count; i++) {
-        struct nr_run *rest = NULL;
-        EXPECT_OK(nr_run_subtract(run, cover.ranges[i - 1].end.key, nr_bound_key(cover.ranges[i].start), &rest, &err),
-                  &err);
-        nr_run_unref(run);
-        run = rest;
-    }
-    nr_cover_clear(&cover);
-    return run;
-}
-
 static void carry_out_join(struct world *world)
 {
     const struct nr_plan *plan = &world->plan;
@@ -253,7 +256,6 @@ static void carry_out_join(struct world *world)
     if (plan->action != NR_ACTION_MERGE_L0)
         set_runs(edit, plan->slot, plan->first_run, plan->run_count, run);
     else {
-        run = cut_to_inputs(run, taken, plan->run_count);
         EXPECT_OK(nr_edit_merge_l0(edit, taken[0]->run_id, taken[plan->run_count - 1]->run_id, run, &err), &err);
         nr_run_unref(run);
     }
@@ -337,6 +339,22 @@ static void carry_out_joined_slots(struct world *world)
     world->joins++;
 }
 
+static uint64_t next_run_id(void *arg)
+{
+    return ((struct world *)arg)->next_run_id++;
+}
+
+static void carry_out_shift(struct world *world)
+{
+    struct nr_edit *edit = edit_create();
+    EXPECT_OK(nr_shift_edit(edit, world->version, world->plan.source_level, world->plan.split_count, next_run_id, world,
+                            &err),
+              &err);
+    world_apply(world, edit);
+    EXPECT_EQ(world->version->levels[world->plan.source_level]->bytes, 0);
+    world->shifts++;
+}
+
 static struct nr_plan_view world_view(struct world *world)
 {
     return (struct nr_plan_view){.version = world->version,
@@ -403,6 +421,9 @@ static void compact(struct world *world)
             carry_out_split(world);
             world->splits++;
             break;
+        case NR_ACTION_SHIFT:
+            carry_out_shift(world);
+            break;
         case NR_ACTION_JOIN:
             EXPECT(joined_count < MAX_JOINED);
             joined[joined_count++] = world->plan.slot->slot_id;
@@ -458,6 +479,7 @@ static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns)
     }
     EXPECT(world.merged > 0);
     EXPECT(world.moved > 0);
+    EXPECT(world.shifts > 0);
     EXPECT((world.joins > 0) == learns);
     nr_sketch_destroy(world.writes);
     nr_sketch_destroy(world.reads);
