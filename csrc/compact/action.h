@@ -8,7 +8,7 @@ enum nr_action {
     NR_ACTION_MERGE_L0, /* Small neighbouring level 0 runs into one, inside level 0. */
     NR_ACTION_ADMIT,    /* Level 0 slices over one slot of level 1 into it. */
     NR_ACTION_TIER,     /* Neighbouring runs of a slot into one. */
-    NR_ACTION_PROMOTE,  /* The oldest runs of a slot to the slots below. */
+    NR_ACTION_PROMOTE,  /* All runs of a slot to the slots below. */
     NR_ACTION_CLEAN,    /* All runs of a slot into one, for its tombstones or expired entries. */
     NR_ACTION_SPLIT,    /* New guards in a slot that outgrew its share (a manifest edit, no rewriting). */
     NR_ACTION_LEVEL,    /* All runs of a slot that turned hot into one, for its reads. */

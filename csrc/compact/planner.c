@@ -160,14 +160,14 @@ static void add_targets(const struct nr_planner *planner, struct nr_plan *plan)
 void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal *proposal, struct nr_plan *plan)
 {
     const struct nr_planner planner = begin(view, NULL);
-    struct nr_slot *slot = proposal->slot, *range = proposal->target ? proposal->target : slot;
+    struct nr_slot *slot = proposal->slot;
     const struct nr_slot *source = proposal->action == NR_ACTION_ADMIT ? nr_version_level0(view->version) : slot;
     plan->action = proposal->action;
     plan->source_level = source->level;
     plan->target_level = slot->level + (proposal->action == NR_ACTION_PROMOTE);
     plan->slot = slot;
-    plan->start = range->start;
-    plan->end = range->end;
+    plan->start = slot->start;
+    plan->end = slot->end;
     plan->first_run = proposal->first_run;
     plan->run_count = proposal->run_count;
     plan->is_move = proposal->is_move;

@@ -5,7 +5,7 @@
  * chooses among the proposals, the engine carries plans out.
  *
  * Every plan keeps the age order (design 5): admission takes, for one slot of level 1, the oldest level 0 slices over
- * it, never skipping an older one; tier merges neighbours in age; promote takes the oldest runs. What is taken joins
+ * it, never skipping an older one; tier merges neighbours in age; promote takes all runs. What is taken joins
  * the newest runs of its target slots, or becomes their newest run. */
 #ifndef NR_COMPACT_PLANNER_H
 #define NR_COMPACT_PLANNER_H
@@ -48,9 +48,8 @@ struct nr_plan_view {
 /* Something that may be done now: none of its slots is busy. Slots are borrowed from the version. */
 struct nr_proposal {
     enum nr_action action;
-    struct nr_slot *slot;   /* The source slot (ADMIT: the level 1 slot). */
-    struct nr_slot *target; /* PROMOTE: only what lies over this slot goes down; NULL: over all below. */
-    size_t first_run;       /* Source runs, as in the plan. */
+    struct nr_slot *slot; /* The source slot (ADMIT: the level 1 slot). */
+    size_t first_run;     /* Source runs, as in the plan. */
     size_t run_count;
     bool is_move;
     size_t join_count;   /* ADMIT: so many of the slot's newest runs join. */
@@ -83,7 +82,7 @@ struct nr_plan {
      * first; those that do not overlap the range are skipped. */
     size_t first_run;
     size_t run_count;
-    bool is_move; /* No merge: what of the source run (one) lies in a target becomes its newest run, as it is. */
+    bool is_move; /* No merge: what of the source runs lies in a target becomes its newest runs, as they are. */
     size_t target_count;
     struct nr_plan_target targets[NR_PLAN_MAX_TARGETS]; /* ADMIT, PROMOTE. */
     size_t split_count;                                 /* SPLIT: into so many parts of about equal work. */

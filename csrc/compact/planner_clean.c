@@ -64,7 +64,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot)
     if (!has_older_below(planner, slot)) {
         (void)nr_planner_offer_tier(planner, NR_ACTION_CLEAN, slot, 0, urgency);
     } else if (is_dense && (garbage.ranges > 0 || slot->bytes >= planner->share_bytes[slot->level] / 2)) {
-        (void)nr_planner_offer_promote(planner, slot, true, urgency); /* A few deletes alone are not worth it. */
+        (void)nr_planner_offer_promote(planner, slot, urgency); /* A few deletes alone are not worth it. */
     }
 }
 

@@ -58,44 +58,62 @@ static size_t first_free_run(const struct nr_planner *planner, const struct nr_s
     return 0;
 }
 
-static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, double urgency)
+/* The level 0 runs over a slot that may be admitted to it: 'most' of them, the oldest ones. */
+struct stack {
+    size_t first, behind; /* All lie in [first, behind), with others that do not overlap the slot. */
+    size_t count;
+    uint64_t bytes;
+};
+
+static struct stack find_stack(const struct nr_planner *planner, const struct nr_slot *slot, size_t most)
 {
     const struct nr_slot *level0 = nr_version_level0(planner->version);
+    struct stack stack = {.first = level0->run_count};
+    size_t lowest = first_free_run(planner, slot);
+    if (level0->run_count - lowest > NR_PLAN_MAX_RUNS) lowest = level0->run_count - NR_PLAN_MAX_RUNS;
+    for (size_t i = level0->run_count; i-- > lowest && stack.count < most;) {
+        if (!has_overlap(level0->runs[i], slot)) continue;
+        stack.first = i;
+        stack.behind = NR_MAX(stack.behind, i + 1);
+        stack.count++;
+        stack.bytes += bytes_over(planner, level0->runs[i], slot);
+    }
+    return stack;
+}
+
+/* A tiered slot takes as many as it has room for, as they are: they become one run when they go down. A leveled one
+ * merges all with what it has. One without room hands down, or merges runs as large as what arrives with it. */
+static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, double urgency)
+{
     struct nr_proposal proposal = {.action = NR_ACTION_ADMIT, .slot = slot, .urgency = urgency};
     uint32_t k_max = nr_planner_slot_k(planner->options, slot);
-    size_t first = level0->run_count, last = 0, count = 0, lowest = first_free_run(planner, slot), join = 0;
-    uint64_t bytes = 0;
+    uint64_t split_bytes = planner->split_bytes[1];
+    size_t join = 0;
 
     if (nr_planner_is_busy(planner->view, 1, slot->slot_id)) return false;
-    if (level0->run_count - lowest > NR_PLAN_MAX_RUNS) lowest = level0->run_count - NR_PLAN_MAX_RUNS;
-    for (size_t i = level0->run_count; i-- > lowest;) {
-        if (!has_overlap(level0->runs[i], slot)) continue;
-        first = i;
-        last = NR_MAX(last, i + 1);
-        count++;
-        bytes += bytes_over(planner, level0->runs[i], slot);
-    }
-    if (count == 0) return false;
-
-    uint64_t share = planner->share_bytes[1];
-    if ((slot->bytes + bytes) / 2 > planner->split_bytes[1] &&
-        nr_planner_offer_split(planner, slot, slot->bytes + bytes, urgency))
+    struct stack stack = find_stack(planner, slot, NR_PLAN_MAX_RUNS);
+    if (stack.count == 0) return false;
+    if ((slot->bytes + stack.bytes) / 2 > split_bytes &&
+        nr_planner_offer_split(planner, slot, slot->bytes + stack.bytes, urgency))
         return true;
     if (k_max == 1) {
         join = slot->run_count;
-    } else if (slot->run_count >= k_max) {
-        /* Full of runs: those as large as what arrives are rewritten with it; a slot that has its share hands down. */
-        if (slot->bytes > share && nr_planner_offer_promote(planner, slot, false, urgency)) return true;
-        join = nr_planner_count_similar(slot, bytes, slot->run_count - k_max + 1);
+        proposal.is_move = stack.count == 1 && join == 0;
+    } else if (slot->run_count < k_max) {
+        stack = find_stack(planner, slot, k_max - slot->run_count);
+        proposal.is_move = true;
+    } else {
+        if (nr_planner_offer_promote(planner, slot, urgency)) return true;
+        join = nr_planner_count_similar(slot, stack.bytes, slot->run_count - k_max + 1);
     }
-    proposal.first_run = first;
-    proposal.run_count = last - first;
+    proposal.first_run = stack.first;
+    proposal.run_count = stack.behind - stack.first;
     proposal.join_count = join;
-    proposal.is_move = count == 1 && join == 0;
-    proposal.bytes = proposal.is_move ? 0 : bytes;
+    proposal.bytes = proposal.is_move ? 0 : stack.bytes;
     for (size_t i = 0; i < join; i++) proposal.bytes += slot->runs[i]->bytes;
-    proposal.probes = join == 0 ? count - 1 : count;
-    proposal.gain = (double)bytes / (double)(proposal.bytes + 1);
+    proposal.probes = proposal.is_move ? 0 : join + stack.count - 1;
+    proposal.gain = (double)stack.bytes / (double)(proposal.bytes + stack.bytes + 1);
+    if (proposal.is_move) proposal.urgency = NR_MAX(urgency, NR_PLAN_MOVE_URGENCY);
     nr_planner_offer(planner, &proposal);
     return true;
 }

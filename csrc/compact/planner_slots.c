@@ -75,7 +75,7 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
     bool is_above_target = planner->version->levels[level]->bytes > planner->target_bytes[level];
     bool is_large = slot->bytes > planner->share_bytes[level];
     if (level < planner->last_level && (is_above_target || (is_large && k_max > 1)) &&
-        nr_planner_offer_promote(planner, slot, false, urgency))
+        nr_planner_offer_promote(planner, slot, urgency))
         return true;
     if (slot->run_count < 2) return false;
     return nr_planner_offer_tier(planner, NR_ACTION_TIER, slot, k_max > 1 ? k_max - 1 : 1, urgency);
@@ -93,8 +93,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
     if (over_target > 1)
-        (void)nr_planner_offer_promote(planner, slot, false,
-                                       NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
+        (void)nr_planner_offer_promote(planner, slot, NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
 }
 
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)

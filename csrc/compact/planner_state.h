@@ -23,6 +23,7 @@ struct nr_planner {
 
 /* A manual compaction outranks all else. */
 #define NR_PLAN_MANUAL_URGENCY 1000.0
+#define NR_PLAN_MOVE_URGENCY 9.0
 
 /* The deepest level with data; 1 if none has. */
 uint32_t nr_planner_bottom_level(const struct nr_version *version);
@@ -50,10 +51,9 @@ bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, ui
 /* The slot's newest runs into one, so that 'most' are left at most (0: all into one). */
 bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, size_t most,
                            double urgency);
-/* Makes room in a slot that is full: merges runs, or hands the oldest down. */
+/* Makes room in a slot that is full: merges runs, or hands them down. */
 bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, double urgency);
-/* Data to the level below: by a move of the oldest run where there is room; else, where slots below are leveled, by
- * merging all that lies over one of them; else room is made there first. All runs at once with 'is_whole'. */
-bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, bool is_whole, double urgency);
+/* All that the slot has to the level below. */
+bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, double urgency);
 
 #endif

@@ -136,29 +136,6 @@ static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, si
     return rc;
 }
 
-/* A slot's runs without what lies in the plan's range of those it takes. */
-static nori_status cut_runs(const struct nr_plan *plan, struct nr_edit *edit, const struct nr_slot *slot,
-                            struct nori_error *err)
-{
-    size_t count = 0, behind = plan->first_run + plan->run_count;
-    nori_status rc = NORI_OK;
-    struct nr_run **runs = nr_calloc(slot->run_count + 1, sizeof *runs);
-    if (!runs) return nr_fail_memory(err, slot->run_count * sizeof *runs);
-    for (size_t i = 0; i < slot->run_count; i++) {
-        struct nr_run *rest = NULL;
-        if (i < plan->first_run || i >= behind)
-            rest = nr_run_ref(slot->runs[i]);
-        else
-            NR_CHECK(nr_run_subtract(slot->runs[i], plan->start, plan->end, &rest, err));
-        if (rest) runs[count++] = rest;
-    }
-    NR_CHECK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, count, err));
-out:
-    for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
-    nr_free(runs);
-    return rc;
-}
-
 /* What the plan takes away from where it was. */
 static nori_status edit_source(const struct nr_version *version, const struct nr_plan *plan, struct nr_edit *edit,
                                struct nr_run *merged, struct nori_error *err)
@@ -176,7 +153,7 @@ static nori_status edit_source(const struct nr_version *version, const struct nr
         }
         return rc;
     case NR_ACTION_PROMOTE:
-        return cut_runs(plan, edit, source, err);
+        return set_runs(edit, source, plan->first_run, plan->run_count, NULL, err);
     default:
         return set_runs(edit, source, plan->first_run, plan->run_count, merged, err);
     }
@@ -207,25 +184,39 @@ static nori_status install(struct nori_engine *engine, struct nr_edit *edit, str
 
 /* ---------------------------------------------------------------- carrying out */
 
-/* The one source run, clipped to each target, as it is. */
+/* What of the source runs lies in the target becomes its newest runs. */
+static nori_status edit_moved(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_slot *source,
+                              const struct nr_slot *target, struct nr_edit *edit, struct nori_error *err)
+{
+    size_t count = 0, moved = 0;
+    nori_status rc = NORI_OK;
+    struct nr_run **runs = nr_calloc(plan->run_count + target->run_count + 1, sizeof *runs);
+    if (!runs) return nr_fail_memory(err, plan->run_count * sizeof *runs);
+    for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
+        NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, engine->merging.next_run_id(engine),
+                             &runs[count], err));
+        count += runs[count] != NULL;
+    }
+    moved = count;
+    for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
+    NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, err));
+out:
+    for (size_t i = 0; i < moved; i++) nr_run_unref(runs[i]);
+    nr_free(runs);
+    return rc;
+}
+
+/* The source runs, clipped to each target, as they are. */
 static nori_status edit_move(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan,
                              struct nr_edit *edit, struct nori_error *err)
 {
     struct nr_slot *source = source_slot(version, plan);
-    struct nr_run *run = NULL;
-    struct work work = {0};
     nori_status rc = NORI_OK;
-    for (size_t i = plan->first_run; i < plan->first_run + plan->run_count && !run; i++)
-        if (nr_run_overlaps(source->runs[i], plan->start, plan->end)) run = source->runs[i];
-    NR_CHECK(gather_targets(plan, &work, err));
-    for (size_t i = 0; i < work.target_count && run; i++) {
-        struct nr_merge_target *target = &work.targets[i];
-        NR_CHECK(nr_run_clip(run, target->start, target->end, engine->merging.next_run_id(engine), &target->run, err));
-    }
-    NR_CHECK(edit_plan(engine, version, plan, edit, work.targets, work.target_count, UINT64_MAX, err));
-    nr_heat_note_job(engine, plan, work.targets, UINT64_MAX);
+    NR_CHECK(edit_source(version, plan, edit, NULL, err));
+    for (size_t i = 0; i < plan->target_count; i++)
+        NR_CHECK(edit_moved(engine, plan, source, plan->targets[i].slot, edit, err));
+    nr_heat_note_move(engine, plan);
 out:
-    work_clear(&work);
     return rc;
 }
 

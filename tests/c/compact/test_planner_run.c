@@ -185,44 +185,35 @@ static void set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t fi
     nr_run_unref(run);
 }
 
-/* The slot's runs without what the plan takes of them. */
-static void cut_runs(struct nr_edit *edit, const struct nr_slot *slot, const struct nr_plan *plan)
-{
-    struct nr_run *runs[NR_PLAN_MAX_RUNS];
-    size_t total = 0;
-    for (size_t i = 0; i < slot->run_count; i++) {
-        struct nr_run *rest = NULL;
-        if (i < plan->first_run || i >= plan->first_run + plan->run_count)
-            rest = nr_run_ref(slot->runs[i]);
-        else
-            EXPECT_OK(nr_run_subtract(slot->runs[i], plan->start, plan->end, &rest, &err), &err);
-        if (rest) runs[total++] = rest;
-    }
-    EXPECT_OK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, total, &err), &err);
-    for (size_t i = 0; i < total; i++) nr_run_unref(runs[i]);
-}
-
 static struct nr_run *fill_target(struct world *world, struct nr_edit *edit, const struct nr_slot *source, size_t index)
 {
     const struct nr_plan *plan = &world->plan;
     const struct nr_plan_target *target = &plan->targets[index];
     struct gathered gathered = {0};
-    struct nr_run *run = NULL;
-    for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
-        if (!plan->is_move)
-            gather(&gathered, source->runs[i], target->slot->start, target->slot->end);
-        else if (!run) {
-            EXPECT_OK(
-                nr_run_clip(source->runs[i], target->slot->start, target->slot->end, world->next_run_id++, &run, &err),
-                &err);
-            if (run) world->moved += run->bytes;
-        }
-    }
-    if (plan->is_move) return run;
-    for (size_t i = 0; i < target->join_count; i++) {
+    for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++)
+        gather(&gathered, source->runs[i], target->slot->start, target->slot->end);
+    for (size_t i = 0; i < target->join_count; i++)
         gather(&gathered, target->slot->runs[i], target->slot->start, target->slot->end);
-    }
     return merge(world, edit, &gathered, plan->target_level + 1 == LEVELS);
+}
+
+/* The source runs, clipped, in front of the target's. */
+static void move_to(struct world *world, struct nr_edit *edit, const struct nr_slot *source,
+                    const struct nr_slot *target)
+{
+    const struct nr_plan *plan = &world->plan;
+    struct nr_run *runs[2 * NR_PLAN_MAX_RUNS];
+    size_t count = 0, moved;
+    for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
+        EXPECT_OK(nr_run_clip(source->runs[i], target->start, target->end, world->next_run_id++, &runs[count], &err),
+                  &err);
+        if (!runs[count]) continue;
+        world->moved += runs[count++]->bytes;
+    }
+    moved = count;
+    for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
+    EXPECT_OK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, &err), &err);
+    for (size_t i = 0; i < moved; i++) nr_run_unref(runs[i]);
 }
 
 static void carry_out_handover(struct world *world)
@@ -231,16 +222,19 @@ static void carry_out_handover(struct world *world)
     struct nr_edit *edit = edit_create();
     const struct nr_slot *source = plan->action == NR_ACTION_ADMIT ? nr_version_level0(world->version) : plan->slot;
     struct nr_run *results[NR_PLAN_MAX_TARGETS];
-    for (size_t i = 0; i < plan->target_count; i++) results[i] = fill_target(world, edit, source, i);
+    for (size_t i = 0; i < plan->target_count && !plan->is_move; i++) results[i] = fill_target(world, edit, source, i);
     if (plan->action == NR_ACTION_ADMIT) {
         for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
             if (!nr_run_overlaps(source->runs[i], plan->start, plan->end)) continue;
             EXPECT_OK(nr_edit_subtract_l0(edit, source->runs[i]->run_id, plan->start, plan->end, &err), &err);
         }
     } else
-        cut_runs(edit, source, plan);
+        set_runs(edit, source, plan->first_run, plan->run_count, NULL);
     for (size_t i = 0; i < plan->target_count; i++) {
-        set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i]);
+        if (plan->is_move)
+            move_to(world, edit, source, plan->targets[i].slot);
+        else
+            set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i]);
     }
     world_apply(world, edit);
 }
