@@ -39,10 +39,18 @@ static bool can_split(const struct nr_planner *planner, const struct nr_slot *sl
     return false;
 }
 
+/* A level that is passed through needs no more slots than its target asks for, twice over: the finer it is cut, the
+ * smaller is what arrives below at a time. */
+static bool has_enough_slots(const struct nr_planner *planner, uint32_t level)
+{
+    uint64_t wanted = nr_planner_level_target(planner->version, planner->options, level) / planner->share_bytes[level];
+    return level < planner->bottom_level && planner->version->levels[level]->slot_count >= 2 * wanted + 2;
+}
+
 bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency)
 {
     uint64_t parts = bytes / planner->split_bytes[slot->level];
-    if (!can_split(planner, slot)) return false;
+    if (!can_split(planner, slot) || has_enough_slots(planner, slot->level)) return false;
     /* The levels below are cut by the same guards. */
     if (nr_planner_is_any_busy(planner, slot->level, slot->start, slot->end)) return false;
     struct nr_proposal proposal = {.action = NR_ACTION_SPLIT, .slot = slot, .urgency = urgency};
