@@ -1,6 +1,7 @@
 #include "compact/planner_state.h"
 
 #define SHIFT_URGENCY 12.0
+#define MAX_SHIFT_SLACK 1.5
 
 const char *nr_action_name(enum nr_action action)
 {
@@ -88,7 +89,10 @@ static bool consider_shift(struct nr_planner *planner)
     const struct nr_level *slots = planner->version->levels[bottom];
     struct nr_proposal proposal = {.action = NR_ACTION_SHIFT, .urgency = SHIFT_URGENCY};
     if (bottom >= planner->last_level || planner->view->is_manual) return false;
-    if (slots->bytes <= planner->target_bytes[bottom]) return false;
+    /* Newer runs beside the bottom ones are no reason: they are merged with these before long. */
+    double slack = NR_MIN(NR_MAX(planner->options->max_space_amp, 1), MAX_SHIFT_SLACK);
+    if (planner->options->strategy != NORI_STRATEGY_ATLL) slack = 1;
+    if ((double)slots->bytes <= slack * (double)planner->target_bytes[bottom]) return false;
     if (is_level_busy(planner, bottom) || is_level_busy(planner, bottom + 1)) return true;
     proposal.slot = nr_level_slot(slots, 0);
     proposal.split_count =

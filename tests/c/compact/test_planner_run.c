@@ -446,11 +446,14 @@ static void check_bounds(const struct world *world)
     for (uint32_t level = 1; level < LEVELS; level++) {
         const struct nr_level *slots = version->levels[level];
         uint64_t share = nr_planner_slot_share(&world->options, level);
-        if (level + 1 < LEVELS) EXPECT(slots->bytes <= nr_planner_level_target(version, &world->options, level));
+        double slack = world->options.strategy == NORI_STRATEGY_ATLL ? world->options.max_space_amp : 1;
+        uint64_t target = nr_planner_level_target(version, &world->options, level);
+        if (level + 1 < LEVELS) EXPECT((double)slots->bytes <= slack * (double)target);
         for (size_t i = 0; i < slots->slot_count; i++) {
             const struct nr_slot *slot = nr_level_slot(slots, i);
             EXPECT(slot->run_count <= nr_planner_slot_k(&world->options, slot));
-            EXPECT(slot->bytes < 2 * share + 2 || is_unsplittable(world, slot->slot_id));
+            bool is_fine = slots->slot_count >= 2 * (target / share) + 2; /* Cut as finely as it is to be. */
+            EXPECT(slot->bytes < 2 * share + 2 || is_fine || is_unsplittable(world, slot->slot_id));
         }
     }
     struct nr_plan_view view = {.version = world->version, .options = &world->options};
@@ -459,7 +462,7 @@ static void check_bounds(const struct world *world)
     EXPECT(space.above_bytes - level0->bytes <= space.bound_bytes);
 }
 
-static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns)
+static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns, uint64_t *joins)
 {
     static struct world world;
     world_init(&world, strategy, seed);
@@ -474,7 +477,8 @@ static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns)
     EXPECT(world.merged > 0);
     EXPECT(world.moved > 0);
     EXPECT(world.shifts > 0);
-    EXPECT((world.joins > 0) == learns);
+    EXPECT(learns || world.joins == 0);
+    *joins += world.joins;
     nr_sketch_destroy(world.writes);
     nr_sketch_destroy(world.reads);
     nr_version_unref(world.version);
@@ -482,23 +486,25 @@ static void run_world(int strategy, uint64_t seed, size_t flushes, bool learns)
 
 TEST(adaptive_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_ATLL, 1, 250, false);
+    run_world(NORI_STRATEGY_ATLL, 1, 250, false, &(uint64_t){0});
 }
 
 TEST(leveled_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_LEVELED, 2, 250, false);
+    run_world(NORI_STRATEGY_LEVELED, 2, 250, false, &(uint64_t){0});
 }
 
 TEST(plans_with_learned_guards_end_too_and_never_cut_what_they_joined)
 {
-    run_world(NORI_STRATEGY_ATLL, 3, 250, true);
-    run_world(NORI_STRATEGY_LEVELED, 4, 250, true);
+    uint64_t joins = 0;
+    run_world(NORI_STRATEGY_ATLL, 3, 250, true, &joins);
+    run_world(NORI_STRATEGY_LEVELED, 4, 250, true, &joins);
+    EXPECT(joins > 0);
 }
 
 TEST(tiered_plans_end_with_all_within_bounds)
 {
-    run_world(NORI_STRATEGY_TIERED, 3, 250, false);
+    run_world(NORI_STRATEGY_TIERED, 3, 250, false, &(uint64_t){0});
 }
 
 TEST(a_manual_compaction_comes_to_its_end)

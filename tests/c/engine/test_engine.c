@@ -371,7 +371,10 @@ TEST(a_reader_whose_table_the_writer_removed_is_stale_and_not_wrong)
     struct text_value value;
     bool found;
     struct nori_open_params params = {.env = env, .read_only = true};
-    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    struct nori_options options = small_options();
+    struct nori_open_params writing = {.env = env, .options = &options};
+    options.strategy = NORI_STRATEGY_LEVELED; /* What comes in is merged with what is there. */
+    EXPECT_OK(nori_open("/db", &writing, &engine, &error), &error);
     EXPECT_OK(put_text(engine, "k", "old", &error), &error);
     EXPECT_OK(nori_flush(engine, &error), &error);
     EXPECT_OK(nori_open("/db", &params, &reader, &error), &error);
