@@ -21,19 +21,21 @@ out:
 }
 
 /* Of the level's guards every one that a level above has, and of the others as many as cut its bytes into the parts
- * wanted. 'guards' has room for all. */
+ * wanted. Slots that took from above at different paces stay apart: what is merged over both would stand before newer
+ * data in one of them. 'guards' has room for all. */
 static size_t choose_guards(const struct nr_version *version, uint32_t level, size_t wanted_slots, nori_slice *guards)
 {
     const struct nr_level *slots = version->levels[level];
     const struct nr_level *above = level > 1 ? version->levels[level - 1] : NULL;
     uint64_t part = slots->bytes / NR_MAX(wanted_slots, 1) + 1, seen = 0;
+    nori_slice start = nr_level_slot(slots, 0)->start;
     size_t count = 0;
     for (size_t i = 1; i < slots->slot_count; i++) {
-        nori_slice guard = nr_level_slot(slots, i)->start;
-        bool is_fixed = above && nr_slice_equal(nr_level_find(above, guard)->start, guard);
+        const struct nr_slot *slot = nr_level_slot(slots, i);
+        bool is_fixed = above && nr_slice_equal(nr_level_find(above, slot->start)->start, slot->start);
         seen += nr_level_slot(slots, i - 1)->bytes;
-        if (!is_fixed && seen < part) continue;
-        guards[count++] = guard;
+        if (!is_fixed && seen < part && nr_version_may_join(version, level, start, slot->end)) continue;
+        guards[count++] = start = slot->start;
         seen = 0;
     }
     return count;
