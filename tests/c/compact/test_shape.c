@@ -1,0 +1,73 @@
+#include "harness.h"
+
+#include "compact/shape.h"
+
+static const struct nr_shape_costs costs = {.probe_ns = 500, .scan_ns = 5000, .byte_ns = 10};
+
+/* With a fan-out of 10 and at most 4 runs. */
+static uint32_t by_cost(struct nr_shape_slot slot)
+{
+    return nr_shape_by_cost(&slot, &costs, 10, 4, 60);
+}
+
+static uint32_t by_heat(double heat, uint32_t k)
+{
+    struct nr_shape_slot slot = {.bytes = 1000, .run_count = 1, .k = k, .heat = heat};
+    return nr_shape_by_heat(&slot, 4);
+}
+
+TEST(what_nobody_reads_may_hold_as_many_runs_as_there_may_be)
+{
+    EXPECT_EQ(by_cost((struct nr_shape_slot){.bytes = 1 << 20, .run_count = 1}), 4);
+    EXPECT_EQ(by_cost((struct nr_shape_slot){.bytes = 1 << 20, .run_count = 4, .k = 1, .write_rate = 1e6}), 4);
+}
+
+TEST(what_is_only_read_becomes_one_run)
+{
+    EXPECT_EQ(by_cost((struct nr_shape_slot){.bytes = 1 << 20, .run_count = 4, .read_rate = 10000}), 1);
+    EXPECT_EQ(by_cost((struct nr_shape_slot){.bytes = 1 << 20, .run_count = 4, .scan_rate = 1000}), 1);
+}
+
+TEST(reads_and_writes_are_weighed)
+{
+    /* One run costs 2.5 times the rewriting of two: worth it above some ratio of reads to bytes. */
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 1, .write_rate = 1e5};
+    uint32_t last = 4;
+    bool seen[5] = {false};
+    for (slot.read_rate = 1; slot.read_rate < 1e6; slot.read_rate *= 1.1) {
+        uint32_t k = by_cost(slot);
+        EXPECT(k <= last && k >= 1);
+        seen[k] = true;
+        last = k;
+    }
+    EXPECT(seen[1] && seen[2] && seen[4]);
+}
+
+TEST(k_falls_only_where_the_reads_of_an_interval_pay_for_the_merge)
+{
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 100};
+    EXPECT_EQ(by_cost(slot), 4); /* 60 s x 100 x 1.5 x 500 ns are 4.5 ms, the merge 10.5 ms. */
+    slot.read_rate = 1000;
+    EXPECT_EQ(by_cost(slot), 1);
+    slot.read_rate = 100;
+    slot.run_count = 1; /* Nothing to merge. */
+    EXPECT_EQ(by_cost(slot), 1);
+}
+
+TEST(heat_decides_by_its_formula)
+{
+    static const struct {
+        double heat;
+        uint32_t k;
+    } cases[] = {{0, 4}, {0.2, 4}, {0.35, 3}, {0.55, 2}, {0.8, 1}, {1, 1}};
+    for (size_t i = 0; i < NR_ARRAY_LEN(cases); i++) EXPECT_EQ(by_heat(cases[i].heat, 0), cases[i].k);
+}
+
+TEST(a_margin_keeps_k_from_flickering)
+{
+    /* The step from 2 to 1 lies at 0.7. */
+    EXPECT_EQ(by_heat(0.69, 1), 1);
+    EXPECT_EQ(by_heat(0.71, 2), 2);
+    EXPECT_EQ(by_heat(0.64, 1), 2);
+    EXPECT_EQ(by_heat(0.76, 2), 1);
+}
