@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import threading
 import time
@@ -36,11 +37,12 @@ def delayed(where: Path | str, milliseconds: float, env: SimDisk | None = None) 
 
 
 def stalled(timeout_secs: float = 50.0) -> tuple[SimDisk, nori_lsm.Engine, int]:
-    """An engine of threads whose tables cannot be written: so full of memtables that the next write waits."""
+    """An engine of threads whose tables cannot be written: so full of memtables that the next write waits. The disk is
+    not full: then deletes would pass."""
     disk = SimDisk(seed=1, threads=True)
     db = nori_lsm.open("/db", env=disk, **TIGHT, pressure__stall_timeout_secs=timeout_secs)
     for nth in range(1, 3_000):
-        disk.fail("sync", nth, 28)
+        disk.fail("sync", nth, errno.EIO)
     written = 0
     while db.stats().zone != "red":
         db[b"%08d" % written] = bytes(1_000)
