@@ -171,9 +171,12 @@ static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *c
     if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire)))
         return nr_fail_poisoned(engine, err);
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
-    *is_measured = payload_bytes >= nr_pressure_step_bytes(&engine->options) ||
-                   nr_memtable_bytes(engine->active) >= engine->active_measure_bytes;
-    if (NR_UNLIKELY(*is_measured)) {
+    bool is_at_mark = payload_bytes >= nr_pressure_step_bytes(&engine->options) ||
+                      nr_memtable_bytes(engine->active) >= engine->active_measure_bytes;
+    if (NR_UNLIKELY(is_at_mark)) {
+        /* What follows takes engine.lock. */
+        if (no_wait) return NR_FAIL(err, NORI_AGAIN, "pressure is to be measured");
+        *is_measured = true;
         rc = make_room_locked(engine, payload_bytes, is_rotated, err);
         if (rc != NORI_OK) return rc;
     }

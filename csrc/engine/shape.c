@@ -8,6 +8,7 @@
 /* A probe costs about as much as this part of a get, which has several, and a search in a block. */
 #define PROBE_PART 0.25
 #define SCAN_PROBES 10.0
+#define MAX_BYTE_NS 20.0
 
 /* Measured, but on the simulated disk, where the same seed is to be the same run. */
 static struct nr_shape_costs measure_costs(struct nori_engine *engine)
@@ -20,7 +21,8 @@ static struct nr_shape_costs measure_costs(struct nori_engine *engine)
     uint64_t micros = atomic_load_explicit(&engine->compaction_micros, memory_order_relaxed);
     if (latency.p50 > 0) costs.probe_ns = NR_MIN(NR_MAX(latency.p50 * 1000 * PROBE_PART, 100), 1e6);
     costs.scan_ns = costs.probe_ns * SCAN_PROBES;
-    if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)micros * 1000 / (double)merged, 1), 1000);
+    /* Of small merges most time goes to syncs, which others share; a byte is not dearer for it. */
+    if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)micros * 1000 / (double)merged, 1), MAX_BYTE_NS);
     return costs;
 }
 
