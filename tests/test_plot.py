@@ -84,7 +84,7 @@ def test_a_recording_is_drawn_as_a_whole(recording: tuple[nori_lsm.Engine, Recor
 
 def test_heat_is_drawn_where_the_key_lies(recording: tuple[nori_lsm.Engine, Recorder]) -> None:
     slots = recording[0].slots()
-    level = [slot for slot in slots if slot.level == 1]
+    level = [slot for slot in slots if slot.level == slots[-1].level]
     hot = SlotList(dataclasses.replace(slot, heat=1.0 if slot is level[-1] else 0.0) for slot in level)
     bars = plot.heat(hot).patches
     assert bars[len(level) - 1].get_height() == 1.0 and bars[0].get_height() == 0.0
