@@ -71,7 +71,8 @@ bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, st
         proposal.run_count = nr_planner_count_similar(slot, 0, slot->run_count - most + 1);
     uint64_t oldest = slot->runs[proposal.first_run + proposal.run_count - 1]->bytes;
     for (size_t i = 0; i < proposal.run_count; i++) proposal.bytes += slot->runs[proposal.first_run + i]->bytes;
-    proposal.probes = proposal.run_count - 1;
+    /* What is merged for space is chosen by what that frees. */
+    proposal.probes = action == NR_ACTION_SPACE ? 0 : proposal.run_count - 1;
     proposal.gain = (double)(proposal.bytes - oldest) / (double)(proposal.bytes + 1);
     nr_planner_offer(planner, &proposal);
     return true;

@@ -184,6 +184,21 @@ static void add_moves(const struct nori_engine *engine, const struct nr_plan_vie
     }
 }
 
+/* Whether another proposal does the same at the same level for a greater gain: where no reads speak for one or the
+ * other, that one goes first. */
+static bool is_outdone(const struct nr_proposal *proposals, const struct nr_candidate *candidates, size_t count,
+                       size_t index)
+{
+    const struct nr_proposal *proposal = &proposals[index];
+    if (proposal->urgency >= 1 || candidates[index].predicted > 0) return false;
+    for (size_t i = 0; i < count; i++) {
+        const struct nr_proposal *other = &proposals[i];
+        bool is_alike = other->action == proposal->action && other->slot->level == proposal->slot->level;
+        if (is_alike && (other->gain > proposal->gain || (!(other->gain < proposal->gain) && i < index))) return true;
+    }
+    return false;
+}
+
 /* Chooses among what is proposed; job->plan is of NR_ACTION_NONE if that is nothing, or nothing that may run. */
 static nori_status choose_for(struct nori_engine *engine, const struct nr_plan_view *view, struct nr_job *job,
                               struct nori_error *err)
@@ -192,6 +207,12 @@ static nori_status choose_for(struct nori_engine *engine, const struct nr_plan_v
     struct nr_candidate candidates[NR_PLAN_MAX_PROPOSALS];
     size_t count = nr_planner_propose(view, proposals), l0_depth = nr_version_l0_depth(view->version);
     for (size_t i = 0; i < count; i++) describe(engine, view, l0_depth, &proposals[i], &candidates[i]);
+    for (size_t i = count; i-- > 0;) {
+        if (!is_outdone(proposals, candidates, count, i)) continue;
+        count--;
+        proposals[i] = proposals[count];
+        candidates[i] = candidates[count];
+    }
     if (count == 0) return NORI_OK;
     struct nr_choice choice = nr_scheduler_choose(&engine->scheduler, candidates, count, &engine->random);
     const struct nr_proposal *proposal = &proposals[choice.index];
