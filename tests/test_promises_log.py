@@ -252,3 +252,18 @@ def test_a_failed_sync_is_told_to_every_writer_of_its_group() -> None:
     end(db)
     with open_on(disk) as db:
         assert set(acknowledged) <= set(db)
+
+
+@pytest.mark.parametrize("nothing", ["delete_range", "batch"])
+def test_a_synced_write_of_nothing_makes_what_was_before_durable(nothing: str) -> None:
+    disk = SimDisk(seed=1)
+    db = nori_lsm.open("/db", env=disk, wal__durability="os")
+    db[b"a"] = b"1"
+    if nothing == "delete_range":
+        db.delete_range(b"z", b"b", sync=True)
+    else:
+        db.batch(sync=True).commit()
+    db[b"b"] = b"2"
+    disk.crash(keep=0.0)
+    with nori_lsm.open("/db", env=disk) as again:
+        assert dict(again) == {b"a": b"1"}

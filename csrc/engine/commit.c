@@ -7,7 +7,7 @@
 
 #define MAX_KEPT_SCRATCH_BYTES (1u << 20)
 
-static bool wants_sync(const struct nori_engine *engine, const struct nori_write_options *options)
+bool nr_commit_wants_sync(const struct nori_engine *engine, const struct nori_write_options *options)
 {
     if (options && options->sync >= 0) return options->sync > 0;
     return engine->options.wal.durability == NORI_DURABILITY_SYNC;
@@ -227,7 +227,7 @@ nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
                           const struct nori_write_options *options, struct nori_error *err)
 {
     bool no_wait = options && (options->flags & NORI_NO_WAIT);
-    bool is_synced = wants_sync(engine, options);
+    bool is_synced = nr_commit_wants_sync(engine, options);
     enum nori_latency_op op =
         commit->type == NR_TYPE_DELETE && !commit->payload.data ? NORI_LATENCY_DELETE : NORI_LATENCY_PUT;
     struct nr_histogram *latency = &engine->latency[op];

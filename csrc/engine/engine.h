@@ -414,6 +414,8 @@ static inline bool nr_engine_is_full(const struct nori_engine *engine)
 /* Waits for room as pressure says, appends, inserts, publishes, and syncs if 'options' want it. Inside a call. */
 NORI_WARN_UNUSED nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
                                            const struct nori_write_options *options, struct nori_error *err);
+/* Whether a write with these options is on disk when it returns. */
+bool nr_commit_wants_sync(const struct nori_engine *engine, const struct nori_write_options *options);
 /* Everything up to 'position' on disk. Waits first until what recovery replayed is in tables. */
 NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position position,
                                             struct nori_error *err);

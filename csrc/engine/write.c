@@ -79,14 +79,25 @@ static nori_status measure(struct nori_engine *engine, struct nr_commit *commit,
     return NORI_OK;
 }
 
+/* A write of nothing: what was written before is on disk, if it asks for that. */
+static nori_status write_nothing(struct nori_engine *engine, const struct nori_write_options *options,
+                                 struct nori_error *err)
+{
+    if (engine->is_read_only) return NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path);
+    if (!nr_commit_wants_sync(engine, options)) return NORI_OK;
+    struct nr_position end = nr_wal_end(engine->wal, NULL);
+    if (nr_position_compare(end, nr_wal_synced(engine->wal, NULL)) <= 0) return NORI_OK;
+    if (options && (options->flags & NORI_NO_WAIT)) return NR_FAIL(err, NORI_AGAIN, "the write waits for the disk");
+    return atomic_load(&engine->is_poisoned) ? nr_fail_poisoned(engine, err) : nr_engine_sync(engine, end, err);
+}
+
 /* Inside a call. */
 static nori_status write_batch(struct nori_engine *engine, const struct nori_batch *batch,
                                const struct nori_write_options *options, uint64_t *sequence_out, struct nori_error *err)
 {
     if (batch->count == 0) {
         *sequence_out = atomic_load(&engine->published_sequence);
-        return engine->is_read_only ? NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path)
-                                    : NORI_OK;
+        return write_nothing(engine, options, err);
     }
     struct nr_commit commit = {.payload = nr_buffer_slice(&batch->payload), .count = batch->count};
     nori_status rc = measure(engine, &commit, err);
