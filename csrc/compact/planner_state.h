@@ -1,8 +1,7 @@
 /* The planner's parts: planner.c collects proposals and builds plans, planner_targets.c knows sizes and K,
  * planner_space.c the space bound, planner_l0.c level 0, planner_slots.c the levels below, planner_promote.c the way
- * from one to the next, planner_clean.c tombstones and expired entries, planner_join.c guards
- * as they are learned. An 'offer' function proposes what it stands for
- * if that is possible now; false: nothing was proposed. */
+ * from one to the next, planner_clean.c tombstones and expired entries, planner_join.c guards as they are learned. An
+ * 'offer' function proposes what it stands for if that is possible now; false: nothing was proposed. */
 #ifndef NR_COMPACT_PLANNER_STATE_H
 #define NR_COMPACT_PLANNER_STATE_H
 
