@@ -67,9 +67,9 @@ static uint32_t find_empty_stripes(struct nr_epoch *epoch)
 }
 
 /* Cuts out what nobody can have any more. All on the list were retired before the look at the stripes. */
-static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
+static struct nr_epoch_link *take_unreachable(struct nr_epoch *epoch, struct nr_epoch_link **list, uint64_t *count_out)
 {
-    struct nr_epoch_link **at = &epoch->retired, *taken = NULL;
+    struct nr_epoch_link **at = list, *taken = NULL;
     uint32_t empty = find_empty_stripes(epoch);
     uint64_t count = 0;
 
@@ -85,15 +85,28 @@ static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
         taken = link;
         count++;
     }
+    *count_out = count;
+    return taken;
+}
+
+static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
+{
+    uint64_t count;
+    struct nr_epoch_link *taken = take_unreachable(epoch, &epoch->retired, &count);
     atomic_fetch_sub_explicit(&epoch->retired_count, count, memory_order_relaxed);
     return taken;
 }
 
-static void add_retired_locked(struct nr_epoch *epoch, struct nr_epoch_link *link)
+static void add_retired(struct nr_epoch_link **list, struct nr_epoch_link *link)
 {
     link->waiting = ALL_STRIPES;
-    link->next = epoch->retired;
-    epoch->retired = link;
+    link->next = *list;
+    *list = link;
+}
+
+static void add_retired_locked(struct nr_epoch *epoch, struct nr_epoch_link *link)
+{
+    add_retired(&epoch->retired, link);
     atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
 }
 
@@ -124,4 +137,17 @@ void nr_epoch_collect(struct nr_epoch *epoch)
     unreachable = take_unreachable_locked(epoch);
     nr_mutex_unlock(&epoch->lock);
     release_all(unreachable);
+}
+
+void nr_epoch_retire_own(struct nr_epoch *epoch, struct nr_epoch_link **own, struct nr_epoch_link *link)
+{
+    uint64_t count;
+    add_retired(own, link);
+    release_all(take_unreachable(epoch, own, &count));
+}
+
+void nr_epoch_release_own(struct nr_epoch_link **own)
+{
+    release_all(*own);
+    *own = NULL;
 }

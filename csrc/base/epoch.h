@@ -62,4 +62,10 @@ void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link);
 /* Releases what can be released. */
 void nr_epoch_collect(struct nr_epoch *epoch);
 
+/* Retires to a list of the caller's own, which only it touches, and releases what of that list can be released. Takes
+ * no lock. */
+void nr_epoch_retire_own(struct nr_epoch *epoch, struct nr_epoch_link **own, struct nr_epoch_link *link);
+/* The list's end: no reader can have any of it. */
+void nr_epoch_release_own(struct nr_epoch_link **own);
+
 #endif

@@ -55,7 +55,24 @@ static void expect_held_count(unsigned count)
 {
     NR_ASSERT(held.count == count);
 }
+
+static _Thread_local bool is_try_only;
+
+bool nr_try_only(bool is_set)
+{
+    bool before = is_try_only;
+    is_try_only = is_set;
+    return before;
+}
+
+static void expect_may_wait(const struct nr_mutex *mutex)
+{
+    NR_ASSERT(!is_try_only || mutex->rank == NR_RANK_ENV);
+}
 #else
+static inline void expect_may_wait(NR_UNUSED const struct nr_mutex *mutex)
+{
+}
 static inline void expect_rising(NR_UNUSED const struct nr_mutex *mutex)
 {
 }
@@ -99,6 +116,7 @@ void nr_mutex_destroy(struct nr_mutex *mutex)
 
 void nr_mutex_lock(struct nr_mutex *mutex)
 {
+    expect_may_wait(mutex);
     expect_rising(mutex);
     expect_done(pthread_mutex_lock(&mutex->mutex));
     note_locked(mutex);
@@ -230,7 +248,9 @@ nori_status nr_outside_run(int (*fn)(void *arg), void *arg, struct nori_error *e
     nr_expect_unlocked();
     if (left.arg) left.leave(left.arg);
     inside = (struct nr_inside){0};
+    bool was_try_only = nr_try_only(false);
     int stop = fn(arg);
+    nr_try_only(was_try_only);
     inside = left;
     nori_status rc = left.arg ? left.enter(left.arg, err) : NORI_OK;
     return stop ? NR_FAIL(err, NORI_INTERRUPTED, "interrupted") : rc;

@@ -38,6 +38,18 @@ void nr_mutex_lock(struct nr_mutex *mutex);
 bool nr_mutex_trylock(struct nr_mutex *mutex);
 void nr_mutex_unlock(struct nr_mutex *mutex);
 
+/* While set, this thread may try mutexes but not wait for them: its caller holds what others need, Python's lock, say.
+ * Asserted in debug builds; the environment's own mutexes are as a system call, and do not count. Returns what was
+ * before. */
+#ifdef NR_DEBUG
+bool nr_try_only(bool is_set);
+#else
+static inline bool nr_try_only(NR_UNUSED bool is_set)
+{
+    return false;
+}
+#endif
+
 /* Before calling what may wait for a lock that is not ours: this thread holds no mutex. Asserted in debug builds. */
 void nr_expect_unlocked(void);
 

@@ -171,6 +171,8 @@ static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *c
     if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire)))
         return nr_fail_poisoned(engine, err);
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
+    if (no_wait && !nr_wal_is_mapped(engine->wal)) return NR_FAIL(err, NORI_AGAIN, "the log is written");
+    if (no_wait && nr_workers_want_kick(engine)) return NR_FAIL(err, NORI_AGAIN, "a worker is to be woken");
     bool is_at_mark = payload_bytes >= nr_pressure_step_bytes(&engine->options) ||
                       nr_memtable_bytes(engine->active) >= engine->active_measure_bytes;
     if (NR_UNLIKELY(is_at_mark)) {
@@ -215,7 +217,12 @@ static nori_status try_commit(struct nori_engine *engine, struct nr_commit *comm
     }
     rc = commit_locked(engine, commit, no_wait, &is_rotated, &is_measured, &is_fatal, err);
     nr_mutex_unlock(&engine->commit_lock);
-    if (NR_UNLIKELY(is_fatal)) nr_engine_poison(engine, err);
+    if (NR_UNLIKELY(is_fatal)) {
+        /* A store into memory cannot fail, but for a simulated disk that stops there. */
+        bool was_try_only = nr_try_only(false);
+        nr_engine_poison(engine, err);
+        nr_try_only(was_try_only);
+    }
     if (NR_UNLIKELY(is_rotated)) nr_workers_kick(engine);
     if (NR_UNLIKELY(is_measured)) nr_pressure_update(engine);
 out:
@@ -223,10 +230,9 @@ out:
     return rc;
 }
 
-nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
-                          const struct nori_write_options *options, struct nori_error *err)
+static nori_status run(struct nori_engine *engine, struct nr_commit *commit, const struct nori_write_options *options,
+                       bool no_wait, struct nori_error *err)
 {
-    bool no_wait = options && (options->flags & NORI_NO_WAIT);
     bool is_synced = nr_commit_wants_sync(engine, options);
     enum nori_latency_op op =
         commit->type == NR_TYPE_DELETE && !commit->payload.data ? NORI_LATENCY_DELETE : NORI_LATENCY_PUT;
@@ -245,7 +251,17 @@ nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
     if (is_synced) rc = nr_engine_sync(engine, commit->position, err);
     atomic_fetch_add_explicit(&latency->count, 1, memory_order_relaxed);
     if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
-    nr_workers_after_write(engine);
+    if (!no_wait) nr_workers_after_write(engine);
+    return rc;
+}
+
+nori_status nr_commit_run(struct nori_engine *engine, struct nr_commit *commit,
+                          const struct nori_write_options *options, struct nori_error *err)
+{
+    bool no_wait = options && (options->flags & NORI_NO_WAIT);
+    bool was_try_only = nr_try_only(no_wait);
+    nori_status rc = run(engine, commit, options, no_wait, err);
+    nr_try_only(was_try_only);
     return rc;
 }
 

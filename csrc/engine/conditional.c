@@ -11,6 +11,7 @@ static nori_status read_copy(struct nori_engine *engine, nori_slice key, bool no
     nori_slice found;
     nori_status rc = NORI_OK;
     *found_out = false;
+    bool was_try_only = nr_try_only(no_wait);
     unsigned stripe = nr_epoch_enter(&engine->epoch);
     /* Before the view: what was written between the two loads may be missing in it, and must count as newer. */
     *sequence_out = atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst);
@@ -24,6 +25,7 @@ static nori_status read_copy(struct nori_engine *engine, nori_slice key, bool no
 out:
     nr_read_account(engine, stripe, &read);
     nr_epoch_leave(&engine->epoch, stripe);
+    nr_try_only(was_try_only);
     return rc;
 }
 
@@ -39,11 +41,17 @@ static int call_it(void *arg)
     return handover->fn(handover->arg, handover->value) ? 0 : 1;
 }
 
-/* Outside of the call, and of the epoch: the function may wait for its interpreter. */
-static nori_status hand_over(nori_value_fn fn, void *arg, const struct nr_buffer *value, struct nori_error *err)
+/* Outside of the call, and of the epoch: the function may wait for its interpreter. One of a caller that may not wait
+ * has its interpreter, and does not wait either. */
+static nori_status hand_over(nori_value_fn fn, void *arg, const struct nr_buffer *value, bool no_wait,
+                             struct nori_error *err)
 {
     struct handover handover = {fn, arg, nr_buffer_slice(value)};
-    nori_status rc = fn ? nr_outside_run(call_it, &handover, err) : NORI_OK;
+    nori_status rc = NORI_OK;
+    if (fn && no_wait)
+        rc = call_it(&handover) == 0 ? NORI_OK : NORI_INTERRUPTED;
+    else if (fn)
+        rc = nr_outside_run(call_it, &handover, err);
     return rc == NORI_INTERRUPTED ? nr_fail_memory(err, value->size) : rc;
 }
 
@@ -67,7 +75,7 @@ nori_status nori_pop(struct nori_engine *engine, nori_slice key, const struct no
         NR_CHECK(read_copy(engine, key, no_wait, &value, &found, &condition.since, err));
         if (!found) break;
         /* Before the commit: what finds no memory here has lost nothing. */
-        NR_CHECK(hand_over(fn, arg, &value, err));
+        NR_CHECK(hand_over(fn, arg, &value, no_wait, err));
         NR_CHECK(nr_commit_run(engine, &commit, options, err));
         *found_out = commit.is_applied;
         if (commit.is_applied) break;
@@ -99,7 +107,7 @@ nori_status nori_set_default(struct nori_engine *engine, nori_slice key, nori_sl
         commit.user_bytes = key.size + value.size;
         NR_CHECK(read_copy(engine, key, no_wait, &old, found_out, &condition.since, err));
         if (*found_out) {
-            NR_CHECK(hand_over(fn, arg, &old, err));
+            NR_CHECK(hand_over(fn, arg, &old, no_wait, err));
             break;
         }
         commit.expires_at_ms = nori_expiry(engine, options ? options->ttl_secs : -1.0);
@@ -158,8 +166,8 @@ nori_status nori_pop_last(struct nori_engine *engine, const struct nori_write_op
         if (!found) break;
         condition.first = commit.key = nr_buffer_slice(&key);
         commit.user_bytes = key.size;
-        NR_CHECK(hand_over(key_fn, arg, &key, err));
-        NR_CHECK(hand_over(value_fn, arg, &value, err));
+        NR_CHECK(hand_over(key_fn, arg, &key, false, err));
+        NR_CHECK(hand_over(value_fn, arg, &value, false, err));
         NR_CHECK(nr_commit_run(engine, &commit, options, err));
         *found_out = commit.is_applied;
         if (commit.is_applied) break;

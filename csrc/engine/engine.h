@@ -530,6 +530,8 @@ void nr_workers_kick(struct nori_engine *engine);
 void nr_workers_kick_locked(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
+/* Under commit_lock: whether a write must be followed by nr_workers_after_write. The next one is, if this changes. */
+bool nr_workers_want_kick(struct nori_engine *engine);
 /* Without threads: does all work that is due. With threads: nothing. */
 void nr_workers_run_inline(struct nori_engine *engine);
 /* A turn of a wait for something workers do, under engine.lock: NORI_INTERRUPTED, NORI_CLOSED when the engine stops. */

@@ -111,6 +111,7 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     *found_out = false;
     nori_status rc = enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
+    bool was_try_only = nr_try_only(read.no_wait);
     uint64_t nth = atomic_load_explicit(&engine->stripes[stripe].gets, memory_order_relaxed);
     uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
     /* The view first, then the sequence: all that the view lacks was written after the call began. */
@@ -137,6 +138,7 @@ out:
         nr_read_account(engine, stripe, &read);
     nr_epoch_leave(&engine->epoch, stripe);
     collect_after(engine, has_missed);
+    nr_try_only(was_try_only);
     return rc;
 }
 
@@ -148,7 +150,11 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
     struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
     nori_status rc = nr_call_enter(engine, &call, err);
     if (rc != NORI_OK) return rc;
-    view = nr_view_acquire(engine);
+    bool was_try_only = nr_try_only(read.no_wait);
+    /* Who may not wait must not be the last to hold a view, which takes locks: one section around all. */
+    unsigned around = nr_epoch_enter(&engine->epoch);
+    view = read.no_wait ? nr_view_peek(engine) : nr_view_acquire(engine);
+    if (!read.no_wait) nr_epoch_leave(&engine->epoch, around);
     uint64_t blocks_read = 0;
     struct nr_moment moment = {atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
                                nr_engine_now_ms(engine)};
@@ -165,13 +171,17 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
         nr_epoch_leave(&engine->epoch, stripe);
         if (read.blocks_read != blocks_read) collect_after(engine, true);
         blocks_read = read.blocks_read;
-        if (rc == NORI_OK && !(flags & NORI_NO_WAIT)) rc = nr_interrupt_poll(err);
+        if (rc == NORI_OK && !read.no_wait) rc = nr_interrupt_poll(err);
     }
     if (rc != NORI_AGAIN) {
         atomic_fetch_add_explicit(&engine->stripes[call].gets, count, memory_order_relaxed);
         nr_read_account(engine, call, &read);
     }
-    nr_view_release(view);
+    if (read.no_wait)
+        nr_epoch_leave(&engine->epoch, around);
+    else
+        nr_view_release(view);
+    nr_try_only(was_try_only);
     nr_call_leave(engine);
     return rc;
 }

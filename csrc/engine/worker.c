@@ -106,10 +106,11 @@ static void maintenance_thread(void *arg)
     while (!is_stopping(engine)) {
         atomic_store(&engine->is_maintenance_kicked, false);
         maintain(engine);
-        /* The flag first, then a look at what it announces: a writer either sees the flag or is seen. */
-        atomic_store(&engine->wants_maintenance, true);
+        /* Between two writes: a write either sees the flag before it is made, or is seen here. */
+        nr_mutex_lock(&engine->commit_lock);
         uint64_t sleep_us = next_round_us(engine, nr_env_monotonic_us(engine->env));
-        if (sleep_us != 0) atomic_store(&engine->wants_maintenance, false);
+        atomic_store(&engine->wants_maintenance, sleep_us == 0);
+        nr_mutex_unlock(&engine->commit_lock);
         nr_mutex_lock(&engine->maintenance_lock);
         if (!atomic_load(&engine->is_maintenance_kicked))
             nr_cond_wait_for(&engine->maintenance_cond, &engine->maintenance_lock, sleep_us ? sleep_us : 60 * IDLE_US);
@@ -148,14 +149,31 @@ static void kick_preparation(struct nori_engine *engine)
     nr_mutex_unlock(&engine->maintenance_lock);
 }
 
+static bool wants_maintenance_kick(struct nori_engine *engine)
+{
+    return atomic_load_explicit(&engine->wants_maintenance, memory_order_seq_cst) &&
+           !atomic_load_explicit(&engine->is_maintenance_kicked, memory_order_relaxed);
+}
+
+static bool wants_preparation_kick(struct nori_engine *engine)
+{
+    return nr_wal_wants_prepare(engine->wal) &&
+           !atomic_load_explicit(&engine->is_preparation_kicked, memory_order_relaxed);
+}
+
+bool nr_workers_want_kick(struct nori_engine *engine)
+{
+    return engine->env->inline_background || wants_maintenance_kick(engine) || wants_preparation_kick(engine);
+}
+
 void nr_workers_after_write(struct nori_engine *engine)
 {
     if (NR_UNLIKELY(engine->env->inline_background)) {
         nr_workers_run_inline(engine);
         return;
     }
-    if (NR_UNLIKELY(atomic_load_explicit(&engine->wants_maintenance, memory_order_seq_cst))) kick_maintenance(engine);
-    if (NR_UNLIKELY(nr_wal_wants_prepare(engine->wal))) kick_preparation(engine);
+    if (NR_UNLIKELY(wants_maintenance_kick(engine))) kick_maintenance(engine);
+    if (NR_UNLIKELY(wants_preparation_kick(engine))) kick_preparation(engine);
 }
 
 /* ---------------------------------------------------------------- flush and compaction threads */

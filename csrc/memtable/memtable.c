@@ -24,6 +24,7 @@ static void destroy(struct nr_memtable *memtable)
 {
     nr_range_stack_destroy(atomic_load_explicit(&memtable->ranges, memory_order_acquire));
     nr_range_stack_destroy(memtable->pending_ranges);
+    nr_epoch_release_own(&memtable->retired_ranges);
     nr_hash_index_clear(&memtable->views[0].index);
     nr_hash_index_clear(&memtable->views[1].index);
     nr_node_pool_clear(&memtable->pool);
@@ -207,7 +208,7 @@ static void publish_ranges(struct nr_memtable *memtable)
     memtable->pending_ranges = NULL;
     atomic_store_explicit(&memtable->range_bytes, ranges->bytes, memory_order_relaxed);
     replaced = atomic_exchange_explicit(&memtable->ranges, ranges, memory_order_seq_cst);
-    if (replaced) nr_epoch_retire(memtable->epoch, &replaced->link);
+    if (replaced) nr_epoch_retire_own(memtable->epoch, &memtable->retired_ranges, &replaced->link);
 }
 
 void nr_memtable_insert(struct nr_memtable *memtable, nori_slice payload, uint64_t count, uint64_t first_sequence)

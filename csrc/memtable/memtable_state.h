@@ -21,7 +21,7 @@ struct nr_memtable_view {
 struct nr_memtable {
     /* Readers'. */
     struct nr_memtable_view *_Atomic view; /* One of 'views': the one that grows. */
-    struct nr_range_stack *_Atomic ranges; /* NULL: none. Owned; replaced ones are retired. */
+    struct nr_range_stack *_Atomic ranges; /* NULL: none. Owned; replaced ones go to 'retired_ranges'. */
     struct nr_epoch *epoch;                /* Borrowed. */
     size_t expected_bytes;
 
@@ -29,6 +29,7 @@ struct nr_memtable {
 
     /* The writer's. */
     _Alignas(64) struct nr_range_stack *pending_ranges; /* From reserve to insert. Owned. */
+    struct nr_epoch_link *retired_ranges;               /* Owned. Of its own: a delete may not wait for a lock. */
     struct nr_node_pool pool;
     bool is_settled; /* 'view' is the last one. */
 

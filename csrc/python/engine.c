@@ -143,8 +143,9 @@ static void engine_dealloc(PyObject *object)
     /* In a forked child the parent's memory stays as it is: its locks may be taken, its threads are not here. So does
      * the disk it may lie on. */
     if (!is_forked(self)) {
-        nori_destroy(self->reader.core);
-        Py_XDECREF(self->env);
+        struct nori_engine *core = self->reader.core;
+        Py_BEGIN_ALLOW_THREADS nori_destroy(core);
+        Py_END_ALLOW_THREADS Py_XDECREF(self->env);
     }
     Py_XDECREF(self->config);
     Py_XDECREF(self->watcher);

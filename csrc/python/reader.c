@@ -11,8 +11,10 @@ int py_reader_enter(struct py_reader *self)
 
 void py_reader_leave_last(struct py_reader *self)
 {
-    nori_snapshot_destroy(self->snapshot);
+    struct nori_snapshot *snapshot = self->snapshot;
     self->snapshot = NULL;
+    Py_BEGIN_ALLOW_THREADS nori_snapshot_destroy(snapshot);
+    Py_END_ALLOW_THREADS
 }
 
 /* ---------------------------------------------------------------- one key */

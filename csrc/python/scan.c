@@ -314,14 +314,23 @@ static PyObject *scan_batches(PyObject *self, PyObject *const *args, Py_ssize_t 
     return py_scan_iterator_create(Py_NewRef(self), PY_PART_BATCHES, size > SIZE_MAX ? SIZE_MAX : (size_t)size, false);
 }
 
+/* It takes locks of the core, and may be the last to hold a version. */
+static void destroy_core(struct py_scan *self)
+{
+    struct nori_scan *core = self->core;
+    self->core = NULL;
+    if (!core) return;
+    Py_BEGIN_ALLOW_THREADS nori_scan_destroy(core);
+    Py_END_ALLOW_THREADS
+}
+
 int py_scan_close(struct py_scan *self)
 {
     struct py_engine *engine = self->engine;
     if (engine->reader.fork_generation != atomic_load(&py_fork_generation)) return 0;
     if (py_guard_enter(&self->guard, "Scan") < 0) return -1;
     drop_chunk(self);
-    nori_scan_destroy(self->core);
-    self->core = NULL;
+    destroy_core(self);
     py_guard_leave(&self->guard);
     return 0;
 }
@@ -375,8 +384,7 @@ static void scan_dealloc(PyObject *object)
     PyObject_GC_UnTrack(object);
     if (self->weak_references) PyObject_ClearWeakRefs(object);
     /* A forked child leaves the parent's scan alone: its thread may be inside. */
-    if (self->core && self->engine->reader.fork_generation == atomic_load(&py_fork_generation))
-        nori_scan_destroy(self->core);
+    if (self->core && self->engine->reader.fork_generation == atomic_load(&py_fork_generation)) destroy_core(self);
     PyMem_RawFree(self->kept);
     py_guard_clear(&self->guard);
     Py_XDECREF(self->pair);

@@ -160,8 +160,8 @@ static nori_status create_large(struct nr_wal *wal, uint64_t bound, struct nr_se
 
 /* The segment that takes a record ending at 'bound' in it: the spare, which stays the spare, or one of its own. Puts
  * leave another spare behind. */
-static nori_status find_next(struct nr_wal *wal, uint64_t bound, enum nr_wal_use use, bool may_wait,
-                             struct nr_segment **segment_out, struct nori_error *err)
+static nori_status find_next(struct nr_wal *wal, uint64_t bound, enum nr_wal_use use, struct nr_segment **segment_out,
+                             struct nori_error *err)
 {
     bool is_large = bound > wal->segment_bytes;
     uint32_t needed = is_large ? 0 : 1, wanted = needed + (use == NR_WAL_PUTS);
@@ -171,7 +171,6 @@ static nori_status find_next(struct nr_wal *wal, uint64_t bound, enum nr_wal_use
     nr_mutex_lock(&wal->lock);
     uint32_t count = wal->spare_count;
     nr_mutex_unlock(&wal->lock);
-    if (!may_wait && (is_large || count < wanted)) return NR_FAIL(err, NORI_AGAIN, "a log segment must be created");
     if (count < wanted) {
         nr_error_clear(&own);
         nori_status rc = nr_segment_make_spares(wal, wanted, use == NR_WAL_PUTS ? NR_SPARE_READY_BYTES : bound, &own);
@@ -192,8 +191,7 @@ static nori_status find_next(struct nr_wal *wal, uint64_t bound, enum nr_wal_use
 }
 
 /* Goes on in the next segment. */
-static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use, bool may_wait,
-                                  struct nori_error *err)
+static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use, struct nori_error *err)
 {
     nori_status rc;
     struct nr_segment *segment = NULL;
@@ -203,12 +201,8 @@ static nori_status switch_segment(struct nr_wal *wal, size_t payload_bytes, enum
                                    atomic_load_explicit(&wal->write_offset, memory_order_relaxed)};
     struct nori_error own;
 
-    NR_CHECK(find_next(wal, bound, use, may_wait, &segment, err));
-    NR_CHECK(nr_log_reserve(segment->log, bound, may_wait, err));
-    if (!may_wait && !nr_log_is_mapped(segment->log)) {
-        rc = NR_FAIL(err, NORI_AGAIN, "a log segment must be begun");
-        goto out;
-    }
+    NR_CHECK(find_next(wal, bound, use, &segment, err));
+    NR_CHECK(nr_log_reserve(segment->log, bound, true, err));
     nr_error_clear(&own);
     rc = nr_segment_begin(wal, segment, previous, wal->last_sequence, &own);
     if (rc != NORI_OK) {
@@ -237,23 +231,30 @@ static bool is_kept_from(const struct nr_wal *wal, enum nr_wal_use use)
     return use == NR_WAL_PUTS && atomic_load_explicit(&wal->is_for_deletes, memory_order_relaxed);
 }
 
+/* What is ready ahead, if the log goes on where it is. */
+static bool reserve_ahead(struct nr_wal *wal, uint64_t bound)
+{
+    if (bound > wal->current->size_bytes) return false;
+    uint64_t ahead = NR_MIN(bound + RESERVE_STEP_BYTES, wal->current->size_bytes);
+    if (nr_log_reserve(wal->log, ahead, false, NULL) != NORI_OK) return false;
+    wal->reserved_bytes = ahead;
+    return true;
+}
+
 static nori_status reserve_slow(struct nr_wal *wal, uint64_t bound, size_t payload_bytes, enum nr_wal_use use,
                                 bool may_wait, struct nori_error *err)
 {
-    if (is_kept_from(wal, use)) {
-        if (!may_wait) return NR_FAIL(err, NORI_AGAIN, "a log segment must be created");
+    bool is_kept = is_kept_from(wal, use);
+    if (!is_kept && reserve_ahead(wal, bound)) return NORI_OK;
+    if (!may_wait) return NR_FAIL(err, NORI_AGAIN, "the log must be extended");
+    if (is_kept) {
         nori_status made = nr_segment_make_spares(wal, 1, NR_SPARE_READY_BYTES, err);
         if (made != NORI_OK) return made;
         if (bound <= wal->reserved_bytes) return NORI_OK;
     }
-    if (bound > wal->current->size_bytes) return switch_segment(wal, payload_bytes, use, may_wait, err);
-
-    uint64_t ahead = NR_MIN(bound + RESERVE_STEP_BYTES, wal->current->size_bytes);
-    if (nr_log_reserve(wal->log, ahead, false, NULL) == NORI_OK) {
-        wal->reserved_bytes = ahead;
-        return NORI_OK;
-    }
-    nori_status rc = nr_log_reserve(wal->log, bound, may_wait, err);
+    if (bound > wal->current->size_bytes) return switch_segment(wal, payload_bytes, use, err);
+    if (is_kept && reserve_ahead(wal, bound)) return NORI_OK;
+    nori_status rc = nr_log_reserve(wal->log, bound, true, err);
     if (rc == NORI_OK) {
         wal->reserved_bytes = bound;
     } else if (rc == NORI_IO) {
@@ -261,7 +262,7 @@ static nori_status reserve_slow(struct nr_wal *wal, uint64_t bound, size_t paylo
         nr_mutex_lock(&wal->lock);
         bool has_spare = wal->spares != NULL;
         nr_mutex_unlock(&wal->lock);
-        if (has_spare && switch_segment(wal, payload_bytes, use, may_wait, NULL) == NORI_OK) rc = NORI_OK;
+        if (has_spare && switch_segment(wal, payload_bytes, use, NULL) == NORI_OK) rc = NORI_OK;
     }
     return rc;
 }
@@ -334,6 +335,11 @@ void nr_wal_append_mark(struct nr_wal *wal)
 }
 
 /* ---------------------------------------------------------------- looking */
+
+bool nr_wal_is_mapped(const struct nr_wal *wal)
+{
+    return nr_log_is_mapped(wal->log);
+}
 
 struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out)
 {

@@ -55,6 +55,9 @@ NORI_WARN_UNUSED nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence
 NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, bool *has_waited,
                                          struct nori_error *err);
 
+/* Under the append lock. Whether an append is a store: no system call, and it cannot fail. */
+bool nr_wal_is_mapped(const struct nr_wal *wal);
+
 /* What is complete: the end of the last append, and its last sequence. Any thread. */
 struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out);
 /* A number above those of all segments, spare ones included. */

@@ -1,0 +1,187 @@
+/* Calls with NORI_NO_WAIT, made while others hold the engine's locks: they answer, or say NORI_AGAIN. Debug builds
+ * assert that they lock nothing; here they would hang. */
+#include "fixture.h"
+
+#include "engine/engine.h"
+
+#include <pthread.h>
+#include <unistd.h>
+
+#define KEYS 3000
+#define ROUNDS 4000
+
+static const struct nori_write_options no_wait = {.sync = 0, .ttl_secs = -1.0, .flags = NORI_NO_WAIT};
+
+static struct nori_engine *open_filled(char *path)
+{
+    struct nori_engine *engine = NULL;
+    struct nori_error error;
+    char key[32];
+    EXPECT(mkdtemp(path) != NULL);
+    struct nori_options options = small_options();
+    options.wal.durability = NORI_DURABILITY_OS;
+    struct nori_open_params params = {.options = &options};
+    EXPECT_OK(nori_open(path, &params, &engine, &error), &error);
+    for (int i = 0; i < KEYS; i++) {
+        snprintf(key, sizeof key, "key%05d", i);
+        EXPECT_OK(put_text(engine, key, key, &error), &error);
+    }
+    EXPECT_OK(nori_flush(engine, &error), &error);
+    return engine;
+}
+
+static void close_and_remove(struct nori_engine *engine, const char *path)
+{
+    struct nori_error error;
+    char command[128];
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    snprintf(command, sizeof command, "rm -rf '%s'", path);
+    EXPECT_EQ(system(command), 0);
+}
+
+enum call { PUT, DELETE, DELETE_RANGE, POP, SET_DEFAULT, WRITE, GET, GET_MANY, SNAPSHOT, CALL_COUNT };
+
+static bool ignore_value(void *arg, nori_slice value)
+{
+    return !arg && value.size > 0;
+}
+
+static bool ignore_values(void *arg, size_t position, nori_slice value)
+{
+    return !arg && position < 3 && value.size > 0;
+}
+
+static nori_status write_one(struct nori_engine *engine, nori_slice key, struct nori_error *err)
+{
+    struct nori_batch *batch = NULL;
+    uint64_t sequence;
+    nori_status rc = nori_batch_create(&batch, err);
+    if (rc == NORI_OK) rc = nori_batch_put(batch, key, key, 0, err);
+    if (rc == NORI_OK) rc = nori_batch_delete_range(batch, &key, &key, err);
+    if (rc == NORI_OK) rc = nori_write(engine, batch, &no_wait, &sequence, err);
+    nori_batch_destroy(batch);
+    return rc;
+}
+
+static nori_status take_snapshot(struct nori_engine *engine, struct nori_error *err)
+{
+    struct nori_snapshot *snapshot = NULL;
+    nori_status rc = nori_snapshot_create(engine, NORI_NO_WAIT, &snapshot, err);
+    nori_snapshot_destroy(snapshot); /* May wait: bindings give up their lock for it. */
+    return rc;
+}
+
+/* 'nth' chooses the key; values stand in memtables and in tables alike. */
+static nori_status make(struct nori_engine *engine, enum call call, unsigned nth, struct nori_error *err)
+{
+    char text[32], last[32];
+    bool found;
+    snprintf(text, sizeof text, "key%05u", nth % KEYS);
+    snprintf(last, sizeof last, "key%05u", nth % KEYS + 3);
+    nori_slice key = nr_slice_text(text), stop = nr_slice_text(last);
+    const nori_slice keys[3] = {key, stop, nr_slice_text("key")};
+    switch (call) {
+    case PUT:
+        return nori_put(engine, key, key, &no_wait, err);
+    case DELETE:
+        return nori_delete(engine, key, &no_wait, err);
+    case DELETE_RANGE:
+        return nori_delete_range(engine, &key, &stop, &no_wait, err);
+    case POP:
+        return nori_pop(engine, key, &no_wait, ignore_value, NULL, &found, err);
+    case SET_DEFAULT:
+        return nori_set_default(engine, key, key, &no_wait, ignore_value, NULL, &found, err);
+    case WRITE:
+        return write_one(engine, key, err);
+    case GET:
+        return nori_get(engine, NULL, key, NORI_NO_WAIT, ignore_value, NULL, &found, err);
+    case GET_MANY:
+        return nori_get_many(engine, NULL, keys, 3, NORI_NO_WAIT, ignore_values, NULL, err);
+    default:
+        return take_snapshot(engine, err);
+    }
+}
+
+static void *make_many(void *arg)
+{
+    struct nori_engine *engine = arg;
+    struct nori_error error;
+    unsigned random = 7;
+    uintptr_t done = 0;
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        random = random * 1664525u + 1013904223u;
+        enum call call = (random >> 8) % CALL_COUNT;
+        nori_status rc = make(engine, call, random >> 12, &error);
+        if (rc == NORI_OK)
+            done++;
+        else if (rc != NORI_AGAIN)
+            return NULL;
+        /* What it would have waited for, done by somebody who may: tables opened, the log prepared, workers woken. */
+        if (rc == NORI_AGAIN &&
+            nori_put(engine, nr_slice_text("other"), nr_slice_text("value"), NULL, &error) != NORI_OK)
+            return NULL;
+    }
+    return (void *)done;
+}
+
+TEST(calls_that_may_not_wait_lock_nothing)
+{
+    char path[] = "/tmp/nori-no-wait-XXXXXX";
+    struct nori_engine *engine = open_filled(path);
+    pthread_t threads[3];
+    for (int i = 0; i < 3; i++) EXPECT_EQ(pthread_create(&threads[i], NULL, make_many, engine), 0);
+    for (int i = 0; i < 3; i++) {
+        void *done = NULL;
+        EXPECT_EQ(pthread_join(threads[i], &done), 0);
+        EXPECT((uintptr_t)done > ROUNDS / 20); /* It is not that they all give up. */
+    }
+    expect_sound(engine);
+    close_and_remove(engine, path);
+}
+
+struct attempt {
+    struct nori_engine *engine;
+    enum call call;
+    nori_status rc;
+};
+
+static void *attempt(void *arg)
+{
+    struct attempt *self = arg;
+    struct nori_error error;
+    self->rc = make(self->engine, self->call, 17, &error);
+    return NULL;
+}
+
+/* Each call while this thread has the lock. A call that waits for it hangs; the harness's alarm says so. */
+static void expect_answers(struct nori_engine *engine, struct nr_mutex *lock)
+{
+    for (enum call call = 0; call < CALL_COUNT; call++) {
+        struct attempt self = {engine, call, NORI_INVALID};
+        pthread_t thread;
+        if (call == SNAPSHOT && lock == &engine->pin_lock) continue; /* It answers, but to let it go may wait. */
+        nr_mutex_lock(lock);
+        EXPECT_EQ(pthread_create(&thread, NULL, attempt, &self), 0);
+        EXPECT_EQ(pthread_join(thread, NULL), 0);
+        nr_mutex_unlock(lock);
+        EXPECT(self.rc == NORI_OK || self.rc == NORI_AGAIN);
+    }
+}
+
+TEST(calls_that_may_not_wait_answer_while_any_lock_is_held)
+{
+    char path[] = "/tmp/nori-no-wait-XXXXXX";
+    struct nori_engine *engine = open_filled(path);
+    struct nr_mutex *locks[] = {&engine->lock,       &engine->commit_lock,      &engine->view_lock,
+                                &engine->close_lock, &engine->maintenance_lock, &engine->obsolete_lock,
+                                &engine->epoch.lock, &engine->events.lock,      &engine->decisions.lock};
+    for (size_t i = 0; i < sizeof locks / sizeof locks[0]; i++) expect_answers(engine, locks[i]);
+    nr_mutex_lock(&engine->pin_lock);
+    struct attempt self = {engine, SNAPSHOT, NORI_OK};
+    attempt(&self);
+    nr_mutex_unlock(&engine->pin_lock);
+    EXPECT_EQ(self.rc, NORI_AGAIN);
+    expect_answers(engine, &engine->pin_lock);
+    close_and_remove(engine, path);
+}
