@@ -247,11 +247,11 @@ TEST(puts_wait_for_a_spare_where_none_could_be_made_and_other_failures_do_not_ho
     fixture_clear(&f);
 }
 
-TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait)
+TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait_but_to_begin_a_segment)
 {
     struct fixture f;
     struct nori_error err;
-    struct nr_position end;
+    struct nr_position end = {0};
     static uint8_t payload[9000];
     fixture_init_sim(&f, 9, true, false);
     EXPECT_OK(fixture_open(&f, &err), &err);
@@ -267,8 +267,13 @@ TEST(who_may_not_wait_is_told_to_come_again_and_a_prepared_log_needs_no_wait)
     sequence--;
     for (; sequence < 100; sequence++) {
         if (nr_wal_wants_prepare(f.wal)) EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
-        EXPECT_OK(nr_wal_reserve(f.wal, sizeof(payload), NR_WAL_PUTS, false, &err), &err);
+        uint64_t segment = end.segment == 0 ? nr_wal_end(f.wal, NULL).segment : end.segment;
+        rc = nr_wal_reserve(f.wal, sizeof(payload), NR_WAL_PUTS, false, &err);
+        bool begins = rc == NORI_AGAIN;
+        if (begins) rc = nr_wal_reserve(f.wal, sizeof(payload), NR_WAL_PUTS, true, &err);
+        EXPECT_OK(rc, &err);
         EXPECT_OK(nr_wal_append(f.wal, sequence, 1, nr_slice(payload, sizeof(payload)), &end, &err), &err);
+        EXPECT_EQ(begins, end.segment != segment);
     }
     fixture_clear(&f);
 }
