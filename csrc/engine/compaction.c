@@ -305,6 +305,6 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     nr_job_end(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;
-    nr_obsolete_unlink(engine);
+    nr_obsolete_unlink_due(engine);
     return NORI_OK;
 }

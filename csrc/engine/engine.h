@@ -207,7 +207,7 @@ struct nori_engine {
 
     struct nr_mutex obsolete_lock;
     struct nr_table_file *obsolete NR_GUARDED; /* By obsolete_lock: unreferenced files, to be unlinked. */
-    _Atomic uint64_t obsolete_count;
+    _Atomic uint64_t obsolete_count, obsolete_bytes;
     _Atomic uint64_t file_bytes; /* Of all table files, those only scans hold too. */
     _Atomic uint32_t log_holds;  /* Checkpoints that copy the log: it is not collected. */
 
@@ -463,7 +463,8 @@ void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us);
 /* The manifest turn: one edit at a time. */
 void nr_turn_take(struct nori_engine *engine);
 void nr_turn_give(struct nori_engine *engine);
-/* In the turn: applies, makes durable, installs. Frees nothing of the edit. A failure of the manifest poisons. */
+/* In the turn: applies, appends to the manifest, installs; what flushes (flushed_layers > 0) is made durable before it
+ * is installed. Frees nothing of the edit. A failure of the manifest poisons. */
 NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
                                         struct nori_error *err);
 /* The files of a new run (NULL: none) that are new themselves, with numbers from 'first_number' on, into an edit. */
@@ -479,6 +480,8 @@ NORI_WARN_UNUSED nori_status nr_manifest_renew(struct nori_engine *engine, struc
 void nr_file_unreferenced(void *engine, struct nr_table_file *file);
 /* Unlinks what nothing refers to, once the manifest's mark is durable. */
 void nr_obsolete_unlink(struct nori_engine *engine);
+/* The same if enough has come together, or space is short. */
+void nr_obsolete_unlink_due(struct nori_engine *engine);
 /* The log's segments that no memtable needs, likewise. */
 void nr_log_collect(struct nori_engine *engine);
 
