@@ -105,15 +105,24 @@ static nori_status gather(struct nori_engine *engine, const struct nr_job *job, 
     bool stays = plan->target_level == plan->source_level;
     nori_status rc = NORI_OK;
     for (size_t i = 0; i < plan->target_count; i++) input_limit += plan->targets[i].join_count;
+    struct nr_slot *level0 = nr_version_level0(job->version);
+    input_limit += plan->l0_count;
     work->inputs = nr_calloc(input_limit + 1, sizeof *work->inputs);
     if (!work->inputs) return nr_fail_memory(err, input_limit * sizeof *work->inputs);
+    for (size_t i = 0; i < plan->l0_count; i++)
+        add_input(work, level0->runs[plan->l0_first + i], plan->start, plan->end);
     for (size_t i = plan->first_run; i < behind; i++) add_input(work, source->runs[i], plan->start, plan->end);
     NR_CHECK(gather_targets(plan, work, err));
     for (size_t i = behind; i < source->run_count && stays; i++) NR_CHECK(add_run(&work->older, source->runs[i], err));
     NR_CHECK(add_levels(&work->older, job->version, plan->target_level + 1, job->version->level_count, plan->start,
                         plan->end, err));
     for (size_t i = 0; i < plan->first_run; i++) NR_CHECK(add_run(&work->newer, source->runs[i], err));
-    NR_CHECK(add_levels(&work->newer, job->version, 0, plan->source_level, plan->start, plan->end, err));
+    /* What goes along is the oldest of level 0 over the range. */
+    for (size_t i = 0; i < plan->l0_first && plan->l0_count > 0; i++)
+        if (nr_run_overlaps(level0->runs[i], plan->start, plan->end))
+            NR_CHECK(add_run(&work->newer, level0->runs[i], err));
+    NR_CHECK(
+        add_levels(&work->newer, job->version, plan->l0_count > 0, plan->source_level, plan->start, plan->end, err));
     NR_CHECK(nr_moments_collect(engine, &work->moments, &work->moment_count, err));
 out:
     return rc;
@@ -136,6 +145,17 @@ static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, si
     return rc;
 }
 
+/* The range out of level 0 runs. */
+static nori_status edit_level0(const struct nr_slot *level0, size_t first, size_t count, const struct nr_plan *plan,
+                               struct nr_edit *edit, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    for (size_t i = first; i < first + count && rc == NORI_OK; i++)
+        if (nr_run_overlaps(level0->runs[i], plan->start, plan->end))
+            rc = nr_edit_subtract_l0(edit, level0->runs[i]->run_id, plan->start, plan->end, err);
+    return rc;
+}
+
 /* What the plan takes away from where it was. */
 static nori_status edit_source(const struct nr_version *version, const struct nr_plan *plan, struct nr_edit *edit,
                                struct nr_run *merged, struct nori_error *err)
@@ -147,12 +167,10 @@ static nori_status edit_source(const struct nr_version *version, const struct nr
     case NR_ACTION_MERGE_L0:
         return nr_edit_merge_l0(edit, taken[0]->run_id, taken[plan->run_count - 1]->run_id, merged, err);
     case NR_ACTION_ADMIT:
-        for (size_t i = 0; i < plan->run_count && rc == NORI_OK; i++) {
-            if (nr_run_overlaps(taken[i], plan->start, plan->end))
-                rc = nr_edit_subtract_l0(edit, taken[i]->run_id, plan->start, plan->end, err);
-        }
-        return rc;
+        return edit_level0(source, plan->first_run, plan->run_count, plan, edit, err);
     case NR_ACTION_PROMOTE:
+        rc = edit_level0(nr_version_level0(version), plan->l0_first, plan->l0_count, plan, edit, err);
+        if (rc != NORI_OK) return rc;
         return set_runs(edit, source, plan->first_run, plan->run_count, NULL, err);
     default:
         return set_runs(edit, source, plan->first_run, plan->run_count, merged, err);
@@ -215,7 +233,7 @@ static nori_status edit_move(struct nori_engine *engine, const struct nr_version
     NR_CHECK(edit_source(version, plan, edit, NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
         NR_CHECK(edit_moved(engine, plan, source, plan->targets[i].slot, edit, err));
-    nr_heat_note_move(engine, plan);
+    nr_heat_note_move(engine, version, plan);
 out:
     return rc;
 }
@@ -265,7 +283,7 @@ static nori_status merge(struct nori_engine *engine, struct nr_job *job, struct 
     NR_CHECK(
         edit_plan(engine, job->version, &job->plan, edit, work.targets, work.target_count, merging.first_number, err));
     NR_CHECK(install(engine, edit, err));
-    nr_heat_note_job(engine, &job->plan, work.targets, merging.first_number);
+    nr_heat_note_job(engine, job, work.targets, merging.first_number);
 out:
     nr_edit_destroy(edit);
     /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.

@@ -447,10 +447,10 @@ void nr_arrivals_count(const struct nr_arrivals *arrivals, uint64_t file_bytes);
 void nr_arrivals_clear(struct nr_arrivals *arrivals);
 /* A job was installed: what its slots got from above, and what was written for them ('first_number' as in
  * nr_merge_job). Its slots are still busy. */
-void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_job *job, const struct nr_merge_target *results,
                       uint64_t first_number);
 /* Likewise, of one that moves its runs. */
-void nr_heat_note_move(struct nori_engine *engine, const struct nr_plan *plan);
+void nr_heat_note_move(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan);
 
 /* The file HEAT. Nothing fails with it: lost heat is learned anew. Load: at the end of open, alone. */
 void nr_heat_load(struct nori_engine *engine);
