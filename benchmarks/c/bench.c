@@ -52,13 +52,28 @@ void bench_check(nori_status rc, const struct nori_error *error)
     exit(1);
 }
 
+void bench_options(struct nori_options *options)
+{
+    struct nori_error error;
+    const char *given = getenv("BENCH_OPTIONS");
+    char text[1024], *rest = text, *name;
+    nori_options_init(options);
+    snprintf(text, sizeof text, "%s", given ? given : "");
+    while ((name = strsep(&rest, " "))) {
+        char *value = strchr(name, '=');
+        if (!value) continue;
+        *value++ = 0;
+        bench_check(nori_options_set(options, name, value, &error), &error);
+    }
+}
+
 void bench_open(struct bench *bench)
 {
     struct nori_error error;
     struct nori_options options;
     struct nori_open_params params = {.options = &options};
     const char *mapped = getenv("BENCH_MAPPED");
-    nori_options_init(&options);
+    bench_options(&options);
     if (mapped) bench_check(nori_options_set(&options, "wal.mapped", mapped, &error), &error);
     bench_check(nori_open(bench->path, &params, &bench->engine, &error), &error);
 }

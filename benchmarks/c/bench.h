@@ -26,6 +26,8 @@ struct bench {
 void bench_init(struct bench *bench, int argc, char **argv, const char *usage);
 /* Closes the engine, if open, and removes its files. */
 void bench_clear(struct bench *bench);
+/* BENCH_OPTIONS changes options: "filters.kind=ribbon level1_bytes=4000000". */
+void bench_options(struct nori_options *options);
 void bench_open(struct bench *bench);
 void bench_close(struct bench *bench);
 /* Every key once, in random order, then closed and opened again: all data is in tables. */
