@@ -18,9 +18,10 @@
 /* Ribbon filters from here on: there is most of the data, seldom rewritten. */
 #define NR_FILTER_RIBBON_LEVEL 2
 
+/* What was written for a level, wherever it has been moved since. */
 struct nr_filter_level {
     uint64_t entries;
-    double probes;        /* How often a filter of the level is asked, in any unit common to all levels. */
+    double probes;        /* How often its filters are asked, in any unit common to all levels. */
     double fixed_bits;    /* Given by the level's own option. Negative: to be chosen. */
     double bytes_per_bit; /* Of filter, for each entry and bit: nr_filter_bytes_per_bit. */
 };
