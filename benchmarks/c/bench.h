@@ -1,8 +1,8 @@
 /* What the micro-benchmarks share: keys and values like those of the Python runner, a database to measure on, a clock.
  *
  * Keys are 16 decimal digits. Values are 100 bytes, the second half a copy of the first, so that they compress to a
- * half. Random order is a permutation, so that every key is met once, computed rather than stored, so that the
- * benchmark's own memory does not miss the cache. */
+ * half; or text, with BENCH_TEXT. Random order is a permutation, so that every key is met once, computed rather than
+ * stored, so that the benchmark's own memory does not miss the cache. */
 #ifndef NORI_BENCH_H
 #define NORI_BENCH_H
 
