@@ -162,6 +162,7 @@ class Nori(Store):
             l0__max_files=LEVEL0_STOPPED,
             l0__soft_throttle_threshold=LEVEL0_SLOWED,
             filters__bloom_bits_per_key=BLOOM_BITS,
+            levels=[nori_lsm.LevelConfig(compression="lz4", block_bytes=BLOCK_BYTES)],
             resources__block_cache_mib=max(spec.cache_bytes // MIB, 1),
             resources__memtables_mib=max(-(-MEMTABLES * trigger_bytes // MIB), 1),
             io__max_background_jobs=BACKGROUND_JOBS,

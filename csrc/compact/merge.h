@@ -23,6 +23,8 @@ struct nr_merge_context {
     /* Waits for the rate limit, and says whether to go on: NORI_CLOSED when the engine closes. NULL: neither. */
     nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
+    /* Bits per key of a level's next tables. NULL: as the options say. */
+    double (*filter_bits)(void *arg, uint32_t level);
     _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
     /* A flush says, in order of keys, what it writes. NULL: it does not. */

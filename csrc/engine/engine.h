@@ -424,6 +424,11 @@ NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct n
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
 
+/* ---------------------------------------------------------------- filters (filters.c) */
+
+/* Bits per key of the next tables of a level, whose own option does not say; 'engine' as in nr_merge_context. */
+double nr_filters_bits(void *engine, uint32_t level);
+
 /* ---------------------------------------------------------------- heat (heat.c) */
 
 /* Folds the activity of all slots if the last time is a tenth of an interval ago. Locked: under engine.lock. */

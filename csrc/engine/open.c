@@ -126,6 +126,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .next_number = next_number,
         .next_run_id = next_run_id,
         .admit_bytes = admit_bytes,
+        .filter_bits = nr_filters_bits,
         .on_unreferenced = nr_file_unreferenced,
         .job_bytes = &engine->job_bytes,
         .arg = engine,
