@@ -47,15 +47,10 @@ failed:
 static nori_status sample_run(struct nori_engine *engine, const struct nr_run *run, struct sampling *sampling,
                               struct nori_error *err)
 {
-    struct nr_read read = {0};
     nori_status rc = NORI_OK;
     for (size_t i = nr_run_seek(run, sampling->start); i < run->slice_count && rc == NORI_OK; i++) {
-        struct nr_table *table = NULL;
         if (!nr_bound_above(sampling->end, run->slices[i].start)) break;
-        unsigned stripe = nr_epoch_enter(&engine->epoch);
-        rc = nr_table_cache_find(engine->tables, &run->slices[i].file->handle, &read, &table, err);
-        if (rc == NORI_OK) nr_table_sample(table, SAMPLES_PER_TABLE, add_sample, sampling);
-        nr_epoch_leave(&engine->epoch, stripe);
+        rc = nr_learn_sample(engine, run->slices[i].file, SAMPLES_PER_TABLE, add_sample, sampling, err);
         add_sample(sampling, run->slices[i].start, 1);
     }
     if (rc == NORI_OK && sampling->is_out_of_memory) rc = nr_fail_memory(err, sizeof(struct nr_guard_sample));
