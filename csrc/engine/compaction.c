@@ -200,9 +200,8 @@ static nori_status edit_moved(struct nori_engine *engine, const struct nr_plan *
     for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
         NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, engine->merging.next_run_id(engine),
                              &runs[count], err));
-        count += runs[count] != NULL;
+        if (runs[count]) moved = ++count;
     }
-    moved = count;
     for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
     NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, err));
 out:
@@ -245,8 +244,8 @@ static nori_status install_merged(struct nori_engine *engine, const struct nr_jo
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    NR_CHECK(edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, work->first_number,
-                       err));
+    NR_CHECK(
+        edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, work->first_number, err));
     NR_CHECK(install(engine, edit, err));
     nr_heat_note_job(engine, &job->plan, work->targets, work->first_number);
 out:
