@@ -15,6 +15,7 @@ static void options_init(struct nori_options *options, int strategy)
     options->table_bytes = 150000;
     options->l1_slot_count = 8;
     options->heat_decay_interval_secs = 1;
+    options->memtable.flush_trigger_bytes = 256 << 10;
     options->memtable.wal_age_trigger_sec = 0;
     options->resources.memtables_mib = 4;
     options->io.max_background_jobs = 2;
