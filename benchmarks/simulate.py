@@ -42,7 +42,10 @@ def ranges_of(workload: str) -> tuple[simulate.Range, ...] | None:
 def simulated(spec: Spec, cell: dict[str, Any]) -> simulate.Report:
     """The cell's workload. What an entry takes in tables is the cell's."""
     stored_share = (cell["bytes_per_entry"] - ENTRY_OVERHEAD) / spec.entry_bytes
+    costs = cell["shape"][0]
     workload = simulate.Workload(
+        probe_ns=max(costs.get("get_micros", 2) * 250, 100),
+        rewrite_ns=min(max(costs.get("rewrite_ns", 10), 1), 20),
         keys=spec.count,
         key_bytes=16,
         value_bytes=spec.value_bytes,
@@ -52,7 +55,7 @@ def simulated(spec: Spec, cell: dict[str, Any]) -> simulate.Report:
         write_bytes_per_sec=spec.pace * spec.entry_bytes,
         reads_per_sec=0 if spec.workload == "write_only" else spec.pace,
         memtable_entries=spec.memtable_entries,
-        load_bytes_per_sec=len(range(spec.count)) * spec.entry_bytes / max(cell["load"]["seconds"], 0.1),
+        load_bytes_per_sec=spec.count * spec.entry_bytes / max(cell["load"]["seconds"], 0.1),
         merge_bytes_per_sec=100 * MIB,
         wait_at_depth=LEVEL0_ADMITTED,
         seed=spec.seed,

@@ -67,6 +67,8 @@ class Workload:
     load_bytes_per_sec    pace of the load
     merge_bytes_per_sec   that one background job reads; there are io.max_background_jobs
     edit_secs             that a manifest edit takes
+    probe_ns, rewrite_ns  what k_policy="cost" weighs: a run more that a get looks into, a byte rewritten. The engine
+                          measures its own, a quarter of the median get, and 1 to 20
     wait_at_depth         writers wait of themselves where level 0 is deeper than so many files; 0: never
     start                 "written": all keys are put once, in random order, first; "placed": begins with a tree that holds
                           them, its upper levels half full
@@ -88,6 +90,8 @@ class Workload:
     load_bytes_per_sec: float = 32 << 20
     merge_bytes_per_sec: float = 200 << 20
     edit_secs: float = 0.002
+    probe_ns: float = 500.0
+    rewrite_ns: float = 10.0
     wait_at_depth: int = 0
     start: Literal["written", "placed"] = "written"
     seed: int = 0

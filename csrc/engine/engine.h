@@ -18,6 +18,7 @@
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "compact/scheduler.h"
+#include "compact/shape.h"
 #include "engine/decisions.h"
 #include "engine/events.h"
 #include "io/env.h"
@@ -109,6 +110,7 @@ struct nori_engine {
     bool is_read_only;
     struct nori_options options;
     struct nr_merge_context merging;
+    struct nr_shape_costs shape_costs; /* Where they are not measured. */
     struct nr_block_cache *blocks;
     struct nr_table_cache *tables;
 

@@ -115,29 +115,6 @@ static nori_status step_slot(const struct nr_version *version, const struct nr_s
     return NORI_OK;
 }
 
-/* The level's guards with the new ones among them, into the edit. */
-static nori_status add_guards(struct nori_engine *engine, struct nr_edit *edit, const struct nr_version *version,
-                              uint32_t level, const nori_slice *more, size_t more_count, struct nori_error *err)
-{
-    const struct nr_level *old = version->levels[level];
-    size_t count = 0, next_more = 0;
-    nori_slice *guards = nr_alloc((old->slot_count + more_count) * sizeof *guards);
-    if (!guards) return nr_fail_memory(err, (old->slot_count + more_count) * sizeof *guards);
-    for (size_t i = 1; i <= old->slot_count; i++) {
-        bool is_last = i == old->slot_count;
-        nori_slice guard = is_last ? nr_slice(NULL, 0) : nr_level_slot(old, i)->start;
-        while (next_more < more_count && (is_last || nr_slice_compare(more[next_more], guard) < 0))
-            guards[count++] = more[next_more++];
-        if (is_last) break;
-        if (next_more < more_count && nr_slice_equal(more[next_more], guard)) next_more++;
-        guards[count++] = guard;
-    }
-    uint64_t first_slot_id = atomic_fetch_add(&engine->next_slot_id, more_count + 1);
-    nori_status rc = nr_edit_set_guards(edit, level, guards, count, first_slot_id, 0, err);
-    nr_free(guards);
-    return rc;
-}
-
 static void note_unsplittable(struct nori_engine *engine, uint64_t slot_id)
 {
     nr_mutex_lock(&engine->lock);
@@ -170,7 +147,8 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
     }
     NR_CHECK(nr_edit_create(&edit, err));
     for (uint32_t level = plan->source_level; level < version->level_count; level++)
-        NR_CHECK(add_guards(engine, edit, version, level, guards, count, err));
+        NR_CHECK(
+            nr_edit_add_guards(edit, level, guards, count, atomic_fetch_add(&engine->next_slot_id, count + 1), err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);
@@ -186,22 +164,17 @@ nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *pl
     struct nr_view *view = nr_view_acquire(engine);
     const struct nr_version *version = view->version;
     const struct nr_level *old = version->levels[plan->source_level];
-    size_t count = 0;
-    nori_slice *guards = nr_alloc(old->slot_count * sizeof *guards);
+    size_t count = 0, first = nr_level_seek(old, plan->start);
+    nori_slice *guards = nr_alloc(plan->join_count * sizeof *guards);
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
 
-    if (!guards) NR_CHECK(nr_fail_memory(err, old->slot_count * sizeof *guards));
+    if (!guards) NR_CHECK(nr_fail_memory(err, plan->join_count * sizeof *guards));
     /* What was installed since the plan was made touched none of these slots, but level 0 may stand otherwise. */
     if (!nr_version_may_join(version, plan->source_level, plan->start, plan->end)) goto out;
-    for (size_t i = 1; i < old->slot_count; i++) {
-        nori_slice guard = nr_level_slot(old, i)->start;
-        bool is_inside = nr_slice_compare(guard, plan->start) > 0 && nr_bound_above(plan->end, guard);
-        if (!is_inside) guards[count++] = guard;
-    }
+    for (size_t i = first + 1; i < first + plan->join_count; i++) guards[count++] = nr_level_slot(old, i)->start;
     NR_CHECK(nr_edit_create(&edit, err));
-    /* No slot is new: the joined one keeps the id of its first. */
-    NR_CHECK(nr_edit_set_guards(edit, plan->source_level, guards, count, atomic_load(&engine->next_slot_id), 0, err));
+    NR_CHECK(nr_edit_remove_guards(edit, plan->source_level, guards, count, err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);

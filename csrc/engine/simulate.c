@@ -14,6 +14,7 @@
 #define NODE_OVERHEAD_BYTES 84
 #define MEMTABLE_BASE_BYTES (208u << 10)
 #define SMALL_MEMTABLE_OVERHEAD_BYTES 216
+#define SCAN_PROBES 10 /* As in shape.c. */
 
 void nori_simulation_init(struct nori_simulation *simulation)
 {
@@ -26,6 +27,8 @@ void nori_simulation_init(struct nori_simulation *simulation)
         .write_bytes_per_sec = 8 << 20,
         .merge_bytes_per_sec = 200 << 20,
         .edit_secs = 0.002,
+        .probe_ns = 500,
+        .rewrite_ns = 10,
         .write_bytes = 0,
     };
 }
@@ -82,6 +85,8 @@ static nori_status check(const struct nori_simulation *params, struct nori_error
         {"warm_up_bytes", (double)params->warm_up_bytes, 0, (double)params->write_bytes},
         {"merge_bytes_per_sec", params->merge_bytes_per_sec, 1, MAX_REAL},
         {"edit_secs", params->edit_secs, 0, 3600},
+        {"probe_ns", params->probe_ns, 0, 1e9},
+        {"rewrite_ns", params->rewrite_ns, 0, 1e9},
         {"wait_at_depth", (double)params->wait_at_depth, 0, 1e9},
     };
     for (size_t i = 0; i < NR_ARRAY_LEN(reals); i++)
@@ -136,6 +141,9 @@ static nori_status open_engine(struct nr_simulation *simulation, struct nori_err
     rc = nori_open("simulated", &params, &simulation->engine, err);
     if (rc != NORI_OK) return rc;
     simulation->engine->merging.model = &nr_sim_model;
+    double probe_ns = simulation->params.probe_ns;
+    simulation->engine->shape_costs =
+        (struct nr_shape_costs){probe_ns, SCAN_PROBES * probe_ns, simulation->params.rewrite_ns};
     nr_random_init(&simulation->engine->random, simulation->params.seed);
     return NORI_OK;
 }

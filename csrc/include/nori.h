@@ -589,6 +589,8 @@ struct nori_simulation {
     uint64_t warm_up_bytes;     /* of which the first are not measured. */
     double merge_bytes_per_sec; /* What one background job reads. */
     double edit_secs;           /* What a manifest edit takes. */
+    double probe_ns;            /* What K is chosen by: a run more that a get looks into (a scan opens: tenfold); */
+    double rewrite_ns;          /* a byte rewritten. */
     uint64_t wait_at_depth;     /* Writers wait of themselves where level 0 is deeper; 0: they do not. */
     int start;                  /* enum nori_simulated_start */
     uint64_t seed;

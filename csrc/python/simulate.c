@@ -33,6 +33,8 @@ static const struct {
     PARAMETER(warm_up_bytes, KIND_U64),
     PARAMETER(merge_bytes_per_sec, KIND_REAL),
     PARAMETER(edit_secs, KIND_REAL),
+    PARAMETER(probe_ns, KIND_REAL),
+    PARAMETER(rewrite_ns, KIND_REAL),
     PARAMETER(wait_at_depth, KIND_U64),
     PARAMETER(start, KIND_INT),
     PARAMETER(seed, KIND_U64),
