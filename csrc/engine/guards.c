@@ -123,6 +123,14 @@ static void note_unsplittable(struct nori_engine *engine, uint64_t slot_id)
     nr_mutex_unlock(&engine->lock);
 }
 
+/* Below it levels are empty, and not cut before data comes to them. */
+static uint32_t deepest_cut(const struct nr_version *version)
+{
+    uint32_t level = (uint32_t)version->level_count - 1;
+    while (level > 0 && version->levels[level]->max_run_count == 0 && version->levels[level]->slot_count == 1) level--;
+    return level;
+}
+
 nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan, struct nori_error *err)
 {
     struct sampling sampling = {.start = plan->slot->start, .end = plan->slot->end};
@@ -146,7 +154,8 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
         goto out;
     }
     NR_CHECK(nr_edit_create(&edit, err));
-    for (uint32_t level = plan->source_level; level < version->level_count; level++)
+    uint32_t deepest = deepest_cut(version);
+    for (uint32_t level = plan->source_level; level <= NR_MAX(deepest, plan->source_level); level++)
         NR_CHECK(
             nr_edit_add_guards(edit, level, guards, count, atomic_fetch_add(&engine->next_slot_id, count + 1), err));
     NR_CHECK(nr_install(engine, edit, 0, err));
@@ -195,7 +204,9 @@ nori_status nr_shift_install(struct nori_engine *engine, const struct nr_plan *p
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    NR_CHECK(nr_shift_edit(edit, view->version, plan->source_level, plan->split_count, next_run_id, engine, err));
+    size_t slot_count = view->version->levels[plan->source_level]->slot_count;
+    NR_CHECK(nr_shift_edit(edit, view->version, plan->source_level, plan->split_count,
+                           atomic_fetch_add(&engine->next_slot_id, slot_count), next_run_id, engine, err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);

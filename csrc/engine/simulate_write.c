@@ -168,14 +168,12 @@ static nori_status make_guards(struct placing *placing, struct nori_error *err)
     return NORI_OK;
 }
 
-/* The level's guards, and those of the empty ones below the bottom, which are the bottom's. */
 static nori_status set_guards(struct placing *placing, uint32_t level, struct nori_error *err)
 {
-    uint32_t like = NR_MIN(level, placing->bottom);
-    size_t count = placing->slot_counts[like];
+    size_t count = placing->slot_counts[level];
     nori_slice *guards = nr_calloc(count, sizeof *guards);
     if (!guards) return nr_fail_memory(err, count * sizeof *guards);
-    for (size_t i = 1; i < count; i++) guards[i - 1] = placing->guards[bottom_index(placing, like, i)];
+    for (size_t i = 1; i < count; i++) guards[i - 1] = placing->guards[bottom_index(placing, level, i)];
     uint64_t first_id = atomic_fetch_add(&placing->simulation->engine->next_slot_id, count);
     nori_status rc = nr_edit_set_guards(placing->edit, level, guards, count - 1, first_id, 0, err);
     nr_free(guards);
@@ -218,8 +216,7 @@ nori_status nr_sim_place(struct nr_simulation *simulation, struct nori_error *er
     plan_levels(&placing);
     NR_CHECK(make_guards(&placing, err));
     NR_CHECK(nr_edit_create(&placing.edit, err));
-    for (uint32_t level = 1; level < (uint32_t)simulation->options.max_levels; level++)
-        NR_CHECK(set_guards(&placing, level, err));
+    for (uint32_t level = 1; level <= placing.bottom; level++) NR_CHECK(set_guards(&placing, level, err));
     double bytes = (double)simulation->params.keys * simulation->stored_bytes;
     NR_CHECK(fill_level(&placing, placing.bottom, (double)simulation->params.keys, err));
     for (uint32_t level = placing.bottom; level-- > 1;) {

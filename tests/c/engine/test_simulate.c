@@ -169,4 +169,3 @@ TEST(every_failed_allocation_is_an_error_and_leaves_nothing)
     }
     EXPECT(failures > 200);
 }
-
