@@ -215,7 +215,11 @@ class Nori(Store):
         self.db.compact()
 
     def shape(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [{"level": 0, "runs": self.db.stats().l0_files}]
+        stats, merges = self.db.stats(), [d for d in self.db.decisions() if d.bytes]
+        rows: list[dict[str, Any]] = [{"level": 0, "runs": stats.l0_files}]
+        if merges:  # What K is chosen by, about.
+            rows[0]["get_micros"] = stats.latency_micros["get"]["p50"]
+            rows[0]["rewrite_ns"] = sum(d.micros for d in merges) * 1e3 / sum(d.bytes for d in merges)
         slots = self.db.slots()
         for level in sorted({slot.level for slot in slots}):
             here = [slot for slot in slots if slot.level == level]

@@ -11,8 +11,8 @@ struct runs {
     size_t count, capacity;
 };
 
-/* What a merge needs, owned for its time. */
-struct work {
+/* What a merge needs and what came of it, owned until it is installed. */
+struct nr_work {
     struct nr_merge_input *inputs;
     size_t input_count;
     struct nr_merge_target *targets;
@@ -20,16 +20,21 @@ struct work {
     struct runs older, newer;
     struct nr_moment *moments;
     size_t moment_count;
+    uint64_t first_number; /* As in nr_merge_job. */
 };
 
-static void work_clear(struct work *work)
+void nr_job_release(struct nr_job *job)
 {
+    struct nr_work *work = job->work;
+    if (!work) return;
     for (size_t i = 0; i < work->target_count; i++) nr_run_unref(work->targets[i].run);
     nr_free(work->inputs);
     nr_free(work->targets);
     nr_free(work->older.list);
     nr_free(work->newer.list);
     nr_free(work->moments);
+    nr_free(work);
+    job->work = NULL;
 }
 
 static struct nr_slot *source_slot(const struct nr_version *version, const struct nr_plan *plan)
@@ -70,13 +75,13 @@ static nori_status add_levels(struct runs *runs, const struct nr_version *versio
     return NORI_OK;
 }
 
-static void add_input(struct work *work, struct nr_run *run, nori_slice start, struct nr_bound end)
+static void add_input(struct nr_work *work, struct nr_run *run, nori_slice start, struct nr_bound end)
 {
     if (nr_run_overlaps(run, start, end)) work->inputs[work->input_count++] = (struct nr_merge_input){run, start, end};
 }
 
 /* The merge's outputs: one per target slot; TIER, CLEAN and MERGE_L0 have one, the job's own range. */
-static nori_status gather_targets(const struct nr_plan *plan, struct work *work, struct nori_error *err)
+static nori_status gather_targets(const struct nr_plan *plan, struct nr_work *work, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     work->targets = nr_calloc(plan->target_count + 1, sizeof *work->targets);
@@ -96,7 +101,7 @@ out:
     return rc;
 }
 
-static nori_status gather(struct nori_engine *engine, const struct nr_job *job, struct work *work,
+static nori_status gather(struct nori_engine *engine, const struct nr_job *job, struct nr_work *work,
                           struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
@@ -213,9 +218,8 @@ static nori_status edit_moved(struct nori_engine *engine, const struct nr_plan *
     for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
         NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, engine->merging.next_run_id(engine),
                              &runs[count], err));
-        count += runs[count] != NULL;
+        if (runs[count]) moved = ++count;
     }
-    moved = count;
     for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
     NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, err));
 out:
@@ -252,43 +256,18 @@ out:
     return rc;
 }
 
-static nori_status merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+static nori_status install_merged(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
-    struct work work = {0};
-    struct nr_merge_job merging = {0};
+    struct nr_work *work = job->work;
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
-    NR_CHECK(gather(engine, job, &work, err));
-    merging.inputs = work.inputs;
-    merging.input_count = work.input_count;
-    merging.targets = work.targets;
-    merging.target_count = work.target_count;
-    merging.level = job->plan.target_level;
-    merging.older = work.older.list;
-    merging.older_count = work.older.count;
-    merging.newer = work.newer.list;
-    merging.newer_count = work.newer.count;
-    merging.moments = work.moments;
-    merging.moment_count = work.moment_count;
-    merging.created_ms = nr_engine_now_ms(engine);
-    uint64_t begun_us = nr_env_monotonic_us(engine->env);
-    NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
-    atomic_fetch_add_explicit(&engine->compaction_micros, nr_env_monotonic_us(engine->env) - begun_us,
-                              memory_order_relaxed);
-    job->bytes_in = merging.bytes_read;
-    job->bytes_out = merging.bytes_written;
-    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging.bytes_written, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
     NR_CHECK(nr_edit_create(&edit, err));
     NR_CHECK(
-        edit_plan(engine, job->version, &job->plan, edit, work.targets, work.target_count, merging.first_number, err));
+        edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, work->first_number, err));
     NR_CHECK(install(engine, edit, err));
-    nr_heat_note_job(engine, job, work.targets, merging.first_number);
+    nr_heat_note_job(engine, job, work->targets, work->first_number);
 out:
     nr_edit_destroy(edit);
-    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.
-     */
-    work_clear(&work);
     return rc;
 }
 
@@ -308,6 +287,45 @@ static bool is_of_guards(enum nr_action action)
     return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
 }
 
+nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+{
+    struct nr_merge_job merging = {0};
+    nori_status rc = NORI_OK;
+    if (is_of_guards(job->plan.action) || job->plan.is_move) return NORI_OK;
+    struct nr_work *work = job->work = nr_calloc(1, sizeof *work);
+    if (!work) return nr_fail_memory(err, sizeof *work);
+    NR_CHECK(gather(engine, job, work, err));
+    merging.inputs = work->inputs;
+    merging.input_count = work->input_count;
+    merging.targets = work->targets;
+    merging.target_count = work->target_count;
+    merging.level = job->plan.target_level;
+    merging.older = work->older.list;
+    merging.older_count = work->older.count;
+    merging.newer = work->newer.list;
+    merging.newer_count = work->newer.count;
+    merging.moments = work->moments;
+    merging.moment_count = work->moment_count;
+    merging.created_ms = nr_engine_now_ms(engine);
+    uint64_t begun_us = nr_env_monotonic_us(engine->env);
+    NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
+    atomic_fetch_add_explicit(&engine->compaction_micros, nr_env_monotonic_us(engine->env) - begun_us,
+                              memory_order_relaxed);
+    work->first_number = merging.first_number;
+    job->bytes_in = merging.bytes_read;
+    job->bytes_out = merging.bytes_written;
+    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging.bytes_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
+out:
+    return rc;
+}
+
+nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+{
+    if (is_of_guards(job->plan.action)) return move_guards(engine, job, err);
+    return job->plan.is_move ? move(engine, job, err) : install_merged(engine, job, err);
+}
+
 nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err)
 {
     struct nr_job *job = NULL;
@@ -316,10 +334,11 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = nr_job_begin(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    if (is_of_guards(job->plan.action))
-        rc = move_guards(engine, job, err);
-    else
-        rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
+    rc = nr_job_merge(engine, job, err);
+    if (rc == NORI_OK) rc = nr_job_install(engine, job, err);
+    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.
+     */
+    nr_job_release(job);
     nr_job_end(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;

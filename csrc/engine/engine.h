@@ -18,6 +18,7 @@
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "compact/scheduler.h"
+#include "compact/shape.h"
 #include "engine/decisions.h"
 #include "engine/events.h"
 #include "io/env.h"
@@ -76,6 +77,7 @@ struct nr_job {
     bool is_rewarded;               /* It promised one. */
     uint64_t decision_id;
     uint64_t begun_us, bytes_in, bytes_out; /* What it came to. */
+    struct nr_work *work;                   /* Of a merge that is not installed yet (compaction.c). */
     struct nr_job *next NR_GUARDED;         /* By lock. */
 };
 
@@ -108,6 +110,7 @@ struct nori_engine {
     bool is_read_only;
     struct nori_options options;
     struct nr_merge_context merging;
+    struct nr_shape_costs shape_costs; /* Where they are not measured. */
     struct nr_block_cache *blocks;
     struct nr_table_cache *tables;
 
@@ -504,6 +507,10 @@ void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);
 /* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
 void nr_shape_update_due(struct nori_engine *engine);
+/* A job's parts: the merge, which is all its I/O on tables, and the edit. What was merged is given back by release. */
+NORI_WARN_UNUSED nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);
+void nr_job_release(struct nr_job *job);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
 /* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
@@ -520,6 +527,10 @@ NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct no
 void nr_learn_close(struct nori_engine *engine);
 /* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
 void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
+/* Keys that cut the file's data into 'count' parts: nr_table_sample, through the table cache. */
+NORI_WARN_UNUSED nori_status nr_learn_sample(struct nori_engine *engine, struct nr_table_file *file, size_t count,
+                                             void (*fn)(void *arg, nori_slice key, uint64_t bytes), void *arg,
+                                             struct nori_error *err);
 /* A key that a get asked the levels for. Does not wait. */
 void nr_learn_read(struct nori_engine *engine, nori_slice key);
 /* One in NR_READ_SAMPLING of them. Threads that share a stripe may lose each other's counts. */

@@ -151,6 +151,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
     else
         NR_CHECK(nr_database_recover(engine, params, err));
     nr_scheduler_init(&engine->scheduler, &engine->options);
+    engine->shape_costs = NR_SHAPE_DEFAULT_COSTS;
     nr_heat_load(engine);
     if (!params->read_only) {
         nr_workers_kick(engine);

@@ -323,7 +323,12 @@ static void carry_out_split(struct world *world)
         return;
     }
     struct nr_edit *edit = edit_create();
-    for (uint32_t level = plan->source_level; level < LEVELS; level++) set_guards(world, edit, level, guards, count);
+    /* Levels below all data are cut when it comes to them. */
+    uint32_t deepest = LEVELS - 1;
+    while (deepest > plan->source_level && world->version->levels[deepest]->slot_count == 1 &&
+           world->version->levels[deepest]->max_run_count == 0)
+        deepest--;
+    for (uint32_t level = plan->source_level; level <= deepest; level++) set_guards(world, edit, level, guards, count);
     world_apply(world, edit);
 }
 
@@ -354,8 +359,10 @@ static uint64_t next_run_id(void *arg)
 static void carry_out_shift(struct world *world)
 {
     struct nr_edit *edit = edit_create();
-    EXPECT_OK(nr_shift_edit(edit, world->version, world->plan.source_level, world->plan.split_count, next_run_id, world,
-                            &err),
+    uint64_t first_slot_id = world->next_slot_id;
+    world->next_slot_id += world->version->levels[world->plan.source_level]->slot_count;
+    EXPECT_OK(nr_shift_edit(edit, world->version, world->plan.source_level, world->plan.split_count, first_slot_id,
+                            next_run_id, world, &err),
               &err);
     world_apply(world, edit);
     EXPECT_EQ(world->version->levels[world->plan.source_level]->bytes, 0);
