@@ -103,9 +103,11 @@ static uint64_t new_bytes(const struct nr_run *run, uint64_t first_number)
 /* What came down to a slot from the level above. To level 1 it came by the flush. */
 static void count_arrived(const struct nr_plan *plan, struct nr_slot *target)
 {
+    nori_slice start = nr_slice_compare(target->start, plan->start) < 0 ? plan->start : target->start;
+    struct nr_bound end = nr_bound_compare(target->end, plan->end) < 0 ? target->end : plan->end;
     for (size_t j = 0; j < plan->run_count && plan->action == NR_ACTION_PROMOTE; j++)
         nr_activity_count_arrived(target->activity, nr_epoch_stripe_of_thread(),
-                                  nr_run_bytes_in(plan->slot->runs[plan->first_run + j], target->start, target->end));
+                                  nr_run_bytes_in(plan->slot->runs[plan->first_run + j], start, end));
 }
 
 void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,

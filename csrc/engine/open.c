@@ -17,16 +17,21 @@ static uint64_t next_run_id(void *arg)
     return atomic_fetch_add(&((struct nori_engine *)arg)->next_run_id, 1);
 }
 
-/* Merges ask before they write on; they end early when the engine does. */
+/* Merges ask before they write on; they end early when the engine does. The rate limit is of all of them together. */
 static nori_status admit_bytes(void *arg, uint64_t bytes, struct nori_error *err)
 {
     struct nori_engine *engine = arg;
     double limit = engine->options.io.rate_limit_mib_s;
+    uint64_t now_us = limit > 0 ? nr_env_monotonic_us(engine->env) : 0, due_us = now_us;
     nr_mutex_lock(&engine->lock);
     bool stopping = engine->is_stopping;
+    if (limit > 0) {
+        due_us = NR_MAX(engine->rate_due_us, now_us) + (uint64_t)((double)bytes / limit * 1e6 / 1048576.0);
+        engine->rate_due_us = due_us;
+    }
     nr_mutex_unlock(&engine->lock);
     if (stopping) return nr_fail_closed(engine, err);
-    if (limit > 0) nr_env_sleep_us(engine->env, (uint64_t)((double)bytes / limit * 1e6 / 1048576.0));
+    if (due_us > now_us) nr_env_sleep_us(engine->env, due_us - now_us);
     return NORI_OK;
 }
 
@@ -127,6 +132,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .next_run_id = next_run_id,
         .admit_bytes = admit_bytes,
         .on_unreferenced = nr_file_unreferenced,
+        .part_bytes = (uint64_t)options->io.compaction_slice_mib << 20,
         .job_bytes = &engine->job_bytes,
         .arg = engine,
     };
