@@ -524,6 +524,11 @@ NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const s
 
 NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct nori_error *err);
 void nr_learn_close(struct nori_engine *engine);
+/* For HEAT: nothing of a sketch that is empty. Under engine.lock. */
+NORI_WARN_UNUSED nori_status nr_learn_encode(struct nori_engine *engine, struct nr_buffer *writes,
+                                             struct nr_buffer *reads, struct nori_error *err);
+/* Takes up what was learned before; bytes that are damaged count as none. data NULL: none. At the end of open. */
+void nr_learn_decode(struct nori_engine *engine, nori_slice writes, nori_slice reads);
 /* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
 void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
 /* A key that a get asked the levels for. Does not wait. */

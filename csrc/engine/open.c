@@ -156,11 +156,11 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
     else
         NR_CHECK(nr_database_recover(engine, params, err));
     nr_scheduler_init(&engine->scheduler, &engine->options);
+    if (!params->read_only) NR_CHECK(nr_learn_open(engine, err));
     nr_heat_load(engine);
     if (!params->read_only) {
         nr_workers_kick(engine);
         nr_pressure_update(engine);
-        NR_CHECK(nr_learn_open(engine, err));
         NR_CHECK(nr_workers_start(engine, err));
     }
 out:
