@@ -8,7 +8,6 @@
 #include "format/file_header.h"
 #include "format/format.h"
 
-#define CHECKSUM_BYTES 8
 /* Level, guard's length, four rates, two counts. */
 #define SMALLEST_ENTRY_BYTES (1 + 1 + 4 * 8 + 1 + 1)
 
@@ -36,13 +35,49 @@ out:
     return rc;
 }
 
-static uint64_t checksum_of(uint64_t database_id, nori_slice body)
+/* 'bytes' stand at 'offset' of the file. */
+static uint64_t checksum_of(uint64_t database_id, size_t offset, nori_slice bytes)
 {
-    return nr_checksum(nr_checksum_seed(database_id, 0, NR_FILE_HEADER_BYTES), body);
+    return nr_checksum(nr_checksum_seed(database_id, 0, offset), bytes);
 }
 
-nori_status nr_heat_file_write(struct nr_dir *dir, uint64_t database_id, const struct nr_heat_entry *entries,
-                               size_t count, nori_slice blob, struct nori_error *err)
+/* What lies from 'start' to the end, and its checksum. */
+static nori_status seal(struct nr_buffer *out, size_t start, uint64_t database_id, struct nori_error *err)
+{
+    nori_slice sealed = nr_slice(out->data + start, out->size - start);
+    return nr_buffer_append_fixed64(out, checksum_of(database_id, start, sealed), err);
+}
+
+static nori_status append_section(struct nr_buffer *out, uint64_t kind, nori_slice bytes, uint64_t database_id,
+                                  struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    size_t start = out->size;
+    if (!bytes.data || bytes.size > NR_HEAT_SECTION_MAX_BYTES) goto out;
+    NR_CHECK(nr_buffer_append_varint(out, kind, err));
+    NR_CHECK(nr_buffer_append_sized(out, bytes, err));
+    NR_CHECK(seal(out, start, database_id, err));
+out:
+    return rc;
+}
+
+static nori_status append_content(struct nr_buffer *out, const struct nr_heat_content *content, uint64_t database_id,
+                                  struct nori_error *err)
+{
+    nori_status rc;
+    size_t start = out->size;
+    NR_CHECK(nr_buffer_append_varint(out, content->count, err));
+    for (size_t i = 0; i < content->count; i++) NR_CHECK(append_entry(out, &content->entries[i], err));
+    NR_CHECK(nr_buffer_append_sized(out, content->blob, err));
+    NR_CHECK(seal(out, start, database_id, err));
+    for (uint64_t kind = 1; kind < NR_HEAT_SECTION_COUNT; kind++)
+        NR_CHECK(append_section(out, kind, content->sections[kind], database_id, err));
+out:
+    return rc;
+}
+
+nori_status nr_heat_file_write(struct nr_dir *dir, uint64_t database_id, const struct nr_heat_content *content,
+                               struct nori_error *err)
 {
     nori_status rc;
     struct nr_buffer bytes;
@@ -52,11 +87,7 @@ nori_status nr_heat_file_write(struct nr_dir *dir, uint64_t database_id, const s
     nr_buffer_init(&bytes);
     nr_file_header_encode(&fields, header);
     NR_CHECK(nr_buffer_append(&bytes, nr_slice(header, sizeof(header)), err));
-    NR_CHECK(nr_buffer_append_varint(&bytes, count, err));
-    for (size_t i = 0; i < count; i++) NR_CHECK(append_entry(&bytes, &entries[i], err));
-    NR_CHECK(nr_buffer_append_sized(&bytes, blob, err));
-    nori_slice body = nr_slice(bytes.data + sizeof(header), bytes.size - sizeof(header));
-    NR_CHECK(nr_buffer_append_fixed64(&bytes, checksum_of(database_id, body), err));
+    NR_CHECK(append_content(&bytes, content, database_id, err));
     if (bytes.size > NR_HEAT_FILE_MAX_BYTES) {
         rc = NR_FAIL(err, NORI_INVALID, "%s would have %zu bytes", NR_HEAT_NAME, bytes.size);
         goto out;
@@ -93,18 +124,43 @@ static nori_status damaged(const struct nr_dir *dir, const char *what, struct no
     return nr_fail_corrupt(err, dir->path, -1, "heat", "%s/%s: %s", dir->path, NR_HEAT_NAME, what);
 }
 
-static nori_status take_body(const struct nr_dir *dir, nori_slice rest, struct nr_heat_file *file,
-                             struct nori_error *err)
+/* Whether what was taken since 'start', where 'before' began, is followed by its checksum, which is taken, too. */
+static bool take_seal(nori_slice *rest, nori_slice before, size_t start, uint64_t database_id)
+{
+    uint64_t checksum;
+    nori_slice sealed = nr_slice(before.data, before.size - rest->size);
+    return nr_take_fixed64(rest, &checksum) && checksum == checksum_of(database_id, start, sealed);
+}
+
+static nori_status take_body(const struct nr_dir *dir, uint64_t database_id, nori_slice *rest,
+                             struct nr_heat_content *content, struct nori_error *err)
 {
     uint64_t count;
-    if (!nr_take_varint(&rest, &count) || count > rest.size / SMALLEST_ENTRY_BYTES)
+    nori_slice body = *rest;
+    if (!nr_take_varint(rest, &count) || count > rest->size / SMALLEST_ENTRY_BYTES)
         return damaged(dir, "a count that cannot be right", err);
-    file->entries = nr_calloc((size_t)count + 1, sizeof(*file->entries));
-    if (!file->entries) return nr_fail_memory(err, (size_t)count * sizeof(*file->entries));
-    for (; file->count < count; file->count++)
-        if (!take_entry(&rest, &file->entries[file->count])) return damaged(dir, "a slot that cannot be right", err);
-    if (!nr_take_sized(&rest, &file->blob) || rest.size > 0) return damaged(dir, "its end is not where it says", err);
+    content->entries = nr_calloc((size_t)count + 1, sizeof(*content->entries));
+    if (!content->entries) return nr_fail_memory(err, (size_t)count * sizeof(*content->entries));
+    for (; content->count < count; content->count++)
+        if (!take_entry(rest, &content->entries[content->count]))
+            return damaged(dir, "a slot that cannot be right", err);
+    if (!nr_take_sized(rest, &content->blob)) return damaged(dir, "it is cut off", err);
+    if (!take_seal(rest, body, NR_FILE_HEADER_BYTES, database_id)) return damaged(dir, "the checksum differs", err);
     return NORI_OK;
+}
+
+/* Up to the first that is damaged. 'rest' ends where the file of 'file_bytes' does. */
+static void take_sections(nori_slice rest, size_t file_bytes, uint64_t database_id, struct nr_heat_content *content)
+{
+    uint64_t kind;
+    nori_slice bytes;
+    while (rest.size > 0) {
+        nori_slice before = rest;
+        if (!nr_take_varint(&rest, &kind) || !nr_take_sized(&rest, &bytes)) return;
+        if (!take_seal(&rest, before, file_bytes - before.size, database_id)) return;
+        bool is_known = kind >= 1 && kind < NR_HEAT_SECTION_COUNT && bytes.size <= NR_HEAT_SECTION_MAX_BYTES;
+        if (is_known) content->sections[kind] = bytes;
+    }
 }
 
 static nori_status take_file(const struct nr_dir *dir, uint64_t database_id, struct nr_heat_file *file,
@@ -117,11 +173,11 @@ static nori_status take_file(const struct nr_dir *dir, uint64_t database_id, str
         return NR_FAIL(err, NORI_FORMAT, "%s/%s was written by a newer version", dir->path, NR_HEAT_NAME);
     if (verdict != NR_HEADER_VALID || header.database_id != database_id || header.number != 0)
         return damaged(dir, "the header is not that of this database", err);
-    if (bytes.size < NR_FILE_HEADER_BYTES + CHECKSUM_BYTES) return damaged(dir, "it is cut off", err);
-    nori_slice body = nr_slice(bytes.data + NR_FILE_HEADER_BYTES, bytes.size - NR_FILE_HEADER_BYTES - CHECKSUM_BYTES);
-    if (nr_get_fixed64(body.data + body.size) != checksum_of(database_id, body))
-        return damaged(dir, "the checksum differs", err);
-    return take_body(dir, body, file, err);
+    if (bytes.size < NR_FILE_HEADER_BYTES) return damaged(dir, "it is cut off", err);
+    nori_slice rest = nr_slice(bytes.data + NR_FILE_HEADER_BYTES, bytes.size - NR_FILE_HEADER_BYTES);
+    nori_status rc = take_body(dir, database_id, &rest, &file->content, err);
+    if (rc == NORI_OK) take_sections(rest, bytes.size, database_id, &file->content);
+    return rc;
 }
 
 nori_status nr_heat_file_read(struct nr_dir *dir, uint64_t database_id, struct nr_heat_file *file_out,
@@ -135,7 +191,7 @@ nori_status nr_heat_file_read(struct nr_dir *dir, uint64_t database_id, struct n
 
 void nr_heat_file_clear(struct nr_heat_file *file)
 {
-    nr_free(file->entries);
+    nr_free(file->content.entries);
     nr_buffer_clear(&file->bytes);
     *file = (struct nr_heat_file){0};
 }

@@ -166,13 +166,39 @@ out:
     return rc;
 }
 
+/* Whether enough is written for the merge to end here. */
+static bool is_part_written(const struct merge *merge)
+{
+    return merge->job->part_bytes > 0 && merge->output.bytes_written >= merge->job->part_bytes;
+}
+
+static nori_status end_part(struct merge *merge, nori_slice key, struct nori_error *err)
+{
+    merge->job->is_part = true;
+    return nr_buffer_assign(&merge->job->part_end, key, err);
+}
+
+/* Cuts the output before the current entry, if that is due: never between entries of one key, of which the newer one
+ * may have been dropped while it hides the older. */
+static nori_status cut_if_due(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    nori_slice key = merge->iter->key;
+    if (nr_slice_equal(nr_buffer_slice(&merge->survive.key), key)) goto out;
+    if (merge->output.is_full) NR_CHECK(nr_output_cut(&merge->output, key, err));
+    if (!merge->output.builder && is_part_written(merge)) NR_CHECK(end_part(merge, key, err));
+out:
+    return rc;
+}
+
 static nori_status merge_entry(struct merge *merge, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
     bool keep = false;
-    if (NR_UNLIKELY(merge->output.is_full) && !nr_slice_equal(nr_buffer_slice(&merge->survive.key), iter->key)) {
-        NR_CHECK(nr_output_cut(&merge->output, iter->key, err));
+    if (NR_UNLIKELY(merge->output.is_full || !merge->output.builder)) {
+        NR_CHECK(cut_if_due(merge, err));
+        if (merge->job->is_part) goto out;
     }
     NR_CHECK(nr_survive_judge(&merge->survive, iter->key, iter->tag, iter->value, &keep, err));
     merge->job->entries_read++;
@@ -192,12 +218,31 @@ static nori_status merge_target(struct merge *merge, struct nr_merge_target *tar
         goto out;
     }
     NR_CHECK(nr_output_begin(&merge->output, target->slot_id, target->start, target->end, err));
-    while (!merge->is_done && iter->valid && nr_bound_above(target->end, iter->key)) {
+    while (!merge->is_done && !merge->job->is_part && iter->valid && nr_bound_above(target->end, iter->key)) {
         bool is_adopted = false;
         if (merge->adoption_next < merge->adoption_count) NR_CHECK(adopt(merge, &is_adopted, err));
         if (!is_adopted) NR_CHECK(merge_entry(merge, err));
     }
-    NR_CHECK(nr_output_end(&merge->output, &target->run, err));
+    if (merge->job->is_part)
+        NR_CHECK(nr_output_stop(&merge->output, nr_buffer_slice(&merge->job->part_end), &target->run, err));
+    else
+        NR_CHECK(nr_output_end(&merge->output, &target->run, err));
+out:
+    return rc;
+}
+
+static nori_status merge_targets(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_merge_job *job = merge->job;
+    for (size_t i = 0; i < job->target_count && !job->is_part; i++) {
+        NR_CHECK(merge_target(merge, &job->targets[i], err));
+        bool is_left = i + 1 < job->target_count && !merge->is_done && merge->iter->valid;
+        if (is_left && !job->is_part && is_part_written(merge))
+            NR_CHECK(end_part(merge, job->targets[i + 1].start, err));
+    }
+    if (!job->is_part && !merge->is_done && merge->iter->valid)
+        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");
 out:
     return rc;
 }
@@ -278,14 +323,11 @@ nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_m
     if (context->model) return context->model->execute(context, job, err);
     merge.output.first_number = UINT64_MAX;
     job->bytes_read = job->bytes_written = job->entries_read = job->entries_written = 0;
+    job->is_part = false;
     for (size_t i = 0; i < job->target_count; i++) job->targets[i].run = NULL;
 
     NR_CHECK(prepare(&merge, err));
-    for (size_t i = 0; i < job->target_count; i++) NR_CHECK(merge_target(&merge, &job->targets[i], err));
-    if (!merge.is_done && merge.iter->valid) {
-        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");
-        goto out;
-    }
+    NR_CHECK(merge_targets(&merge, err));
     for (size_t i = 0; i < job->target_count; i++) {
         if (job->targets[i].run) NR_CHECK(nr_merge_cut_to_inputs(job, &job->targets[i].run, err));
     }

@@ -2,10 +2,14 @@
  *
  * Execution is a worker's, without any lock. It reads the inputs through iterators of its own, judges each entry
  * (survive.h), writes tables cut at the targets' bounds and at table_bytes, and hands back one run per target. Nothing
- * is installed here: the caller makes the edit. On failure the files written so far are unlinked. */
+ * is installed here: the caller makes the edit. On failure the files written so far are unlinked.
+ *
+ * A large merge ends early, at a key where a table ends, and says where: what it wrote stands for all of the inputs
+ * below that key, and can take their place there while the rest is merged later, by another job or not at all. */
 #ifndef NR_COMPACT_MERGE_H
 #define NR_COMPACT_MERGE_H
 
+#include "base/buffer.h"
 #include "compact/survive.h"
 #include "memtable/memtable.h"
 #include "version/version.h"
@@ -37,6 +41,7 @@ struct nr_merge_context {
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
     /* Bits per key of a level's next tables. NULL: as the options say. */
     double (*filter_bits)(void *arg, uint32_t level);
+    uint64_t part_bytes;         /* io.compaction_slice_mib; tests lower it. */
     _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
     /* A flush says, in order of keys, what it writes. NULL: it does not. */
@@ -72,6 +77,10 @@ struct nr_merge_job {
     const struct nr_moment *moments; /* Of open snapshots, and last the present. */
     size_t moment_count;
     uint64_t created_ms;
+    uint64_t part_bytes; /* The merge may end early once it has written so much; 0: it does not. */
+    /* Filled in: whether it did, and the first key that is left. Owned by the caller. */
+    bool is_part;
+    struct nr_buffer part_end;
     /* Counts, filled in. */
     uint64_t bytes_read, bytes_written, entries_read, entries_written;
     /* Files of the targets' runs from this number on are new; older ones are the inputs', taken over as they are where
@@ -79,8 +88,8 @@ struct nr_merge_job {
     uint64_t first_number;
 };
 
-/* Fills the targets' runs. The files' directory has been synced when it returns: the edit may name them. On failure
- * there are no runs, and their files are unlinked. */
+/* Fills the targets' runs; of a part, those of the targets behind it stay NULL. The files' directory has been synced
+ * when it returns: the edit may name them. On failure there are no runs, and their files are unlinked. */
 NORI_WARN_UNUSED nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job,
                                               struct nori_error *err);
 

@@ -194,17 +194,20 @@ nori_status nr_output_begin(struct nr_output *output, uint64_t slot_id, nori_sli
     return nr_buffer_assign(&output->span_start, start, err);
 }
 
+static nori_status take_run(struct nr_output *output, struct nr_run **run_out, struct nori_error *err)
+{
+    if (output->slice_count == 0) return NORI_OK;
+    nori_status rc = nr_run_create(output->context->next_run_id(output->context->arg), output->slices,
+                                   output->slice_count, run_out, err);
+    if (rc == NORI_OK) release_slices(output, false); /* The run refs the files. */
+    return rc;
+}
+
 nori_status nr_output_end(struct nr_output *output, struct nr_run **run_out, struct nori_error *err)
 {
-    nori_status rc = NORI_OK;
     *run_out = NULL;
-    NR_CHECK(finish_span(output, output->end, err));
-    if (output->slice_count == 0) goto out;
-    NR_CHECK(nr_run_create(output->context->next_run_id(output->context->arg), output->slices, output->slice_count,
-                           run_out, err));
-    release_slices(output, false); /* The run refs the files. */
-out:
-    return rc;
+    nori_status rc = finish_span(output, output->end, err);
+    return rc == NORI_OK ? take_run(output, run_out, err) : rc;
 }
 
 nori_status nr_output_cut(struct nr_output *output, nori_slice key, struct nori_error *err)
@@ -214,6 +217,13 @@ nori_status nr_output_cut(struct nr_output *output, nori_slice key, struct nori_
     NR_CHECK(nr_buffer_assign(&output->span_start, key, err));
 out:
     return rc;
+}
+
+nori_status nr_output_stop(struct nr_output *output, nori_slice key, struct nr_run **run_out, struct nori_error *err)
+{
+    *run_out = NULL;
+    nori_status rc = nr_output_cut(output, key, err);
+    return rc == NORI_OK ? take_run(output, run_out, err) : rc;
 }
 
 nori_status nr_output_adopt(struct nr_output *output, const struct nr_table_slice *slice, struct nori_error *err)

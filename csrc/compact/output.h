@@ -44,6 +44,9 @@ void nr_output_clear(struct nr_output *output);
 NORI_WARN_UNUSED nori_status nr_output_begin(struct nr_output *output, uint64_t slot_id, nori_slice start,
                                              struct nr_bound end, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_output_end(struct nr_output *output, struct nr_run **run_out, struct nori_error *err);
+/* Ends the target early, below 'key', which no entry added so far has. */
+NORI_WARN_UNUSED nori_status nr_output_stop(struct nr_output *output, nori_slice key, struct nr_run **run_out,
+                                            struct nori_error *err);
 
 NORI_WARN_UNUSED nori_status nr_output_add(struct nr_output *output, nori_slice key, uint64_t tag, nori_slice value,
                                            struct nori_error *err);

@@ -9,6 +9,8 @@
 #define LEVELS 12
 #define MAX_SHIFT 48
 #define SLACK 64
+/* Bytes that say more than this are not those of a sketch: sums stay far from the end of their type. */
+#define MAX_TOTAL (1ull << 62)
 #define POOL (774 + SLACK) /* The sum of the capacities, and room so that levels are compacted in batches. */
 
 /* From the highest level, the last here, down by a third each; below 8 a compaction would hardly make room. */
@@ -306,7 +308,7 @@ nori_status nr_sketch_decode(nori_slice bytes, uint64_t seed, struct nr_sketch *
 {
     nori_status rc;
     struct nr_sketch *sketch = NULL;
-    uint64_t shift, count, level;
+    uint64_t shift, count, level, total = 0;
     nori_slice key;
 
     *sketch_out = NULL;
@@ -320,6 +322,12 @@ nori_status nr_sketch_decode(nori_slice bytes, uint64_t seed, struct nr_sketch *
             rc = NR_FAIL(err, NORI_CORRUPTION, "a sketch's key %" PRIu64 " of %" PRIu64 " is damaged", i, count);
             goto out;
         }
+        uint64_t weight = 1ull << (sketch->shift + level); /* At most 2^59. */
+        if (weight > MAX_TOTAL - total) {
+            rc = NR_FAIL(err, NORI_CORRUPTION, "a sketch's weights are too large");
+            goto out;
+        }
+        total += weight;
         insert(sketch, key, (size_t)level);
     }
     if (bytes.size > 0) {

@@ -1,4 +1,8 @@
-/* Carrying out the planner's plans: inputs and what lies below gathered, merged, installed. */
+/* Carrying out the planner's plans: inputs and what lies below gathered, merged, installed.
+ *
+ * A merge is installed in parts, from one key to the next: what a part wrote takes the place of the inputs there, in
+ * the run of the oldest of them, whose other keys stay beside it; the newer inputs lose these keys. So for each key the
+ * runs of a slot stand in order of age after any part, and no slot has more of them than before or after the whole. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
@@ -21,6 +25,8 @@ struct nr_work {
     struct nr_moment *moments;
     size_t moment_count;
     uint64_t first_number; /* As in nr_merge_job. */
+    bool is_part;          /* Likewise. */
+    struct nr_buffer part_end;
 };
 
 void nr_job_release(struct nr_job *job)
@@ -33,6 +39,7 @@ void nr_job_release(struct nr_job *job)
     nr_free(work->older.list);
     nr_free(work->newer.list);
     nr_free(work->moments);
+    nr_buffer_clear(&work->part_end);
     nr_free(work);
     job->work = NULL;
 }
@@ -89,8 +96,10 @@ static nori_status gather_targets(const struct nr_plan *plan, struct nr_work *wo
     for (size_t i = 0; i < plan->target_count; i++) {
         struct nr_slot *slot = plan->targets[i].slot;
         size_t join = plan->targets[i].join_count;
-        work->targets[work->target_count++] = (struct nr_merge_target){slot->slot_id, slot->start, slot->end, NULL};
-        for (size_t j = 0; j < join; j++) add_input(work, slot->runs[j], slot->start, slot->end);
+        bool is_begun = nr_slice_compare(slot->start, plan->start) < 0;
+        nori_slice start = is_begun ? plan->start : slot->start;
+        work->targets[work->target_count++] = (struct nr_merge_target){slot->slot_id, start, slot->end, NULL};
+        for (size_t j = 0; j < join; j++) add_input(work, slot->runs[j], start, slot->end);
         for (size_t j = join; j < slot->run_count; j++) NR_CHECK(add_run(&work->older, slot->runs[j], err));
     }
     if (plan->target_count == 0) {
@@ -135,17 +144,47 @@ out:
 
 /* ---------------------------------------------------------------- the edit */
 
-/* A slot's runs with [first, first + count) replaced by 'run' (NULL: nothing). */
+/* What of 'old' lies outside of [start, end), and 'run', which lies inside. */
+static nori_status put_beside(struct nr_run *old, nori_slice start, struct nr_bound end, struct nr_run *run,
+                              struct nr_run **run_out, struct nori_error *err)
+{
+    struct nr_run *parts[3] = {NULL, run, NULL}, *list[3];
+    size_t count = 0;
+    nori_status rc = NORI_OK;
+    NR_CHECK(nr_run_clip(old, nr_slice("", 0), nr_bound_key(start), old->run_id, &parts[0], err));
+    if (!end.infinite) NR_CHECK(nr_run_clip(old, end.key, nr_bound_infinite(), old->run_id, &parts[2], err));
+    for (size_t i = 0; i < NR_ARRAY_LEN(parts); i++)
+        if (parts[i]) list[count++] = parts[i];
+    NR_CHECK(nr_run_concatenate(list, count, run->run_id, run_out, err));
+out:
+    nr_run_unref(parts[0]);
+    nr_run_unref(parts[2]);
+    return rc;
+}
+
+/* A slot's runs, of which [first, first + count) lose what lies in [start, end); 'run' (NULL: nothing) takes its place,
+ * with what is left of the oldest of them. */
 static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t first, size_t count,
-                            struct nr_run *run, struct nori_error *err)
+                            nori_slice start, struct nr_bound end, struct nr_run *run, struct nori_error *err)
 {
     size_t new_count = 0;
-    struct nr_run **runs = nr_alloc((slot->run_count + 1) * sizeof *runs);
+    nori_status rc = NORI_OK;
+    struct nr_run **runs = nr_calloc(slot->run_count + 1, sizeof *runs);
     if (!runs) return nr_fail_memory(err, slot->run_count * sizeof *runs);
-    for (size_t i = 0; i < first; i++) runs[new_count++] = slot->runs[i];
-    if (run) runs[new_count++] = run;
-    for (size_t i = first + count; i < slot->run_count; i++) runs[new_count++] = slot->runs[i];
-    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, new_count, err);
+    for (size_t i = 0; i <= slot->run_count; i++) {
+        if (i == first && count == 0 && run) runs[new_count++] = nr_run_ref(run);
+        if (i == slot->run_count) break;
+        if (i < first || i >= first + count)
+            runs[new_count] = nr_run_ref(slot->runs[i]);
+        else if (run && i + 1 == first + count)
+            NR_CHECK(put_beside(slot->runs[i], start, end, run, &runs[new_count], err));
+        else
+            NR_CHECK(nr_run_subtract(slot->runs[i], start, end, &runs[new_count], err));
+        new_count += runs[new_count] != NULL;
+    }
+    NR_CHECK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, new_count, err));
+out:
+    for (size_t i = 0; i < new_count; i++) nr_run_unref(runs[i]);
     nr_free(runs);
     return rc;
 }
@@ -176,13 +215,14 @@ static nori_status edit_source(const struct nr_version *version, const struct nr
     case NR_ACTION_PROMOTE:
         rc = edit_level0(nr_version_level0(version), plan->l0_first, plan->l0_count, plan, edit, err);
         if (rc != NORI_OK) return rc;
-        return set_runs(edit, source, plan->first_run, plan->run_count, NULL, err);
+        return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, NULL, err);
     default:
-        return set_runs(edit, source, plan->first_run, plan->run_count, merged, err);
+        return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, merged, err);
     }
 }
 
-/* 'results': one run (or NULL) per target slot, or the one merged run of a plan without target slots. */
+/* What the results of a merge of [plan->start, plan->end) change. 'results': one run (or NULL) per target slot, or the
+ * one merged run of a plan without target slots. */
 static nori_status edit_plan(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan,
                              struct nr_edit *edit, const struct nr_merge_target *results, size_t result_count,
                              uint64_t first_number, struct nori_error *err)
@@ -191,8 +231,11 @@ static nori_status edit_plan(struct nori_engine *engine, const struct nr_version
     for (size_t i = 0; i < result_count; i++)
         NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
     NR_CHECK(edit_source(version, plan, edit, plan->target_count == 0 ? results[0].run : NULL, err));
-    for (size_t i = 0; i < plan->target_count; i++)
-        NR_CHECK(set_runs(edit, plan->targets[i].slot, 0, plan->targets[i].join_count, results[i].run, err));
+    for (size_t i = 0; i < plan->target_count; i++) {
+        const struct nr_plan_target *target = &plan->targets[i];
+        if (!nr_bound_above(plan->end, target->slot->start)) break; /* Of a part to come. */
+        NR_CHECK(set_runs(edit, target->slot, 0, target->join_count, plan->start, plan->end, results[i].run, err));
+    }
 out:
     return rc;
 }
@@ -287,19 +330,30 @@ static bool is_of_guards(enum nr_action action)
     return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
 }
 
+static void count_merged(struct nori_engine *engine, struct nr_job *job, const struct nr_merge_job *merging,
+                         uint64_t micros)
+{
+    job->bytes_in += merging->bytes_read;
+    job->bytes_out += merging->bytes_written;
+    atomic_fetch_add_explicit(&engine->compaction_micros, micros, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging->bytes_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging->bytes_read, memory_order_relaxed);
+}
+
+/* From plan->start to plan->end or, of a large merge, to a key in between. */
 nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
-    struct nr_merge_job merging = {0};
+    struct nr_merge_job merging = {.level = job->plan.target_level};
     nori_status rc = NORI_OK;
     if (is_of_guards(job->plan.action) || job->plan.is_move) return NORI_OK;
     struct nr_work *work = job->work = nr_calloc(1, sizeof *work);
     if (!work) return nr_fail_memory(err, sizeof *work);
+    nr_buffer_init(&merging.part_end);
     NR_CHECK(gather(engine, job, work, err));
     merging.inputs = work->inputs;
     merging.input_count = work->input_count;
     merging.targets = work->targets;
     merging.target_count = work->target_count;
-    merging.level = job->plan.target_level;
     merging.older = work->older.list;
     merging.older_count = work->older.count;
     merging.newer = work->newer.list;
@@ -307,23 +361,53 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.moments = work->moments;
     merging.moment_count = work->moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
+    merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
     uint64_t begun_us = nr_env_monotonic_us(engine->env);
     NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
-    atomic_fetch_add_explicit(&engine->compaction_micros, nr_env_monotonic_us(engine->env) - begun_us,
-                              memory_order_relaxed);
+    count_merged(engine, job, &merging, nr_env_monotonic_us(engine->env) - begun_us);
     work->first_number = merging.first_number;
-    job->bytes_in = merging.bytes_read;
-    job->bytes_out = merging.bytes_written;
-    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging.bytes_written, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging.bytes_read, memory_order_relaxed);
+    work->is_part = merging.is_part;
 out:
+    work->part_end = merging.part_end;
     return rc;
 }
 
-nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+/* Of a part the job's plan ends where it does, and is then what is left. */
+nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, bool *is_part_out, struct nori_error *err)
 {
+    struct nr_work *work = job->work;
+    *is_part_out = false;
     if (is_of_guards(job->plan.action)) return move_guards(engine, job, err);
-    return job->plan.is_move ? move(engine, job, err) : install_merged(engine, job, err);
+    if (job->plan.is_move) return move(engine, job, err);
+    if (work->is_part) job->plan.end = nr_bound_key(nr_buffer_slice(&work->part_end));
+    nori_status rc = install_merged(engine, job, err);
+    if (rc != NORI_OK || !work->is_part) return rc;
+    nr_part_advance(engine, job, &work->part_end);
+    *is_part_out = true;
+    return NORI_OK;
+}
+
+/* Between two parts the inputs' files go that are not needed any more, and so does the job, if others are waiting that
+ * are more urgent: what it left is planned again. */
+static nori_status carry_out(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+{
+    struct nr_plan *plan = &job->plan;
+    size_t run_count = plan->run_count;
+    bool is_part = true;
+    nori_status rc = NORI_OK;
+    while (is_part && rc == NORI_OK) {
+        rc = nr_job_merge(engine, job, err);
+        if (rc == NORI_OK) rc = nr_job_install(engine, job, &is_part, err);
+        /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after
+         * all. */
+        nr_job_release(job);
+        if (rc != NORI_OK || !is_part) break;
+        nr_obsolete_unlink(engine);
+        if (nr_part_gives_way(engine, job)) break;
+    }
+    if (plan->slot && !is_of_guards(plan->action)) plan->start = plan->slot->start; /* For what is told of the whole. */
+    plan->run_count = run_count;
+    return rc;
 }
 
 nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err)
@@ -334,11 +418,7 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = nr_job_begin(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    rc = nr_job_merge(engine, job, err);
-    if (rc == NORI_OK) rc = nr_job_install(engine, job, err);
-    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.
-     */
-    nr_job_release(job);
+    rc = carry_out(engine, job, err);
     nr_job_end(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;

@@ -76,6 +76,7 @@ struct nr_job {
     struct nr_choice_record record; /* For the scheduler, once the reward is known. */
     bool is_rewarded;               /* It promised one. */
     uint64_t decision_id;
+    struct nr_buffer from;                  /* Where the plan's start lies, once a part of the merge is installed. */
     uint64_t begun_us, bytes_in, bytes_out; /* What it came to. */
     struct nr_work *work;                   /* Of a merge that is not installed yet (compaction.c). */
     struct nr_job *next NR_GUARDED;         /* By lock. */
@@ -183,7 +184,8 @@ struct nori_engine {
     struct nori_error compaction_error NR_GUARDED;
     uint64_t flush_retry_us NR_GUARDED; /* Not before this time; 0: at once. */
     uint64_t compaction_retry_us NR_GUARDED;
-    uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED;              /* Slots that have no key to be cut at. */
+    uint64_t rate_due_us NR_GUARDED;                       /* Until then the rate limit's bytes are spent. */
+    uint64_t unsplittable[NR_MAX_UNSPLITTABLE] NR_GUARDED; /* Slots that have no key to be cut at. */
     size_t unsplittable_count NR_GUARDED, unsplittable_next NR_GUARDED; /* Forgotten with the next flush. */
     struct nr_random random NR_GUARDED;
     uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
@@ -466,7 +468,9 @@ void nr_heat_save(struct nori_engine *engine);
 /* A maintenance round: folds, and saves every few minutes. */
 void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us);
 
-/* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, worker.c) */
+/* ---------------------------------------------------------------- jobs (install.c, flush.c, compaction.c, part.c,
+ * worker.c)
+ */
 
 /* The manifest turn: one edit at a time. */
 void nr_turn_take(struct nori_engine *engine);
@@ -500,6 +504,16 @@ NORI_WARN_UNUSED nori_status nr_flush_wait(struct nori_engine *engine, uint64_t 
 /* Chooses what to compact next, and locks it. '*job_out' NULL: there is nothing, or not now. Ended by nr_job_end. */
 NORI_WARN_UNUSED nori_status nr_job_begin(struct nori_engine *engine, struct nr_job **job_out, struct nori_error *err);
 void nr_job_end(struct nori_engine *engine, struct nr_job *job, nori_status status, const struct nori_error *error);
+/* What the planner is to know of 'version' now; '*busy_out', which the view borrows, is to be freed, also after a
+ * failure. Under engine.lock. */
+NORI_WARN_UNUSED nori_status nr_job_look_locked(struct nori_engine *engine, struct nr_version *version,
+                                                struct nr_plan_view *view, struct nr_busy_slot **busy_out,
+                                                struct nori_error *err);
+/* A part of the job's merge up to 'end', whose bytes it takes, is installed: the plan becomes that of the rest. */
+void nr_part_advance(struct nori_engine *engine, struct nr_job *job, struct nr_buffer *end);
+/* Whether the rest is left to be planned again: the engine stops, or writers are slowed down and the job is in the way
+ * of what would help. */
+bool nr_part_gives_way(struct nori_engine *engine, const struct nr_job *job);
 /* Whether a running job has locked the slot. Under engine.lock. */
 bool nr_job_is_busy(const struct nori_engine *engine, uint32_t level, uint64_t slot_id);
 /* Tells the scheduler what choices of an interval ago have brought. Under engine.lock. */
@@ -507,9 +521,11 @@ void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);
 /* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
 void nr_shape_update_due(struct nori_engine *engine);
-/* A job's parts: the merge, which is all its I/O on tables, and the edit. What was merged is given back by release. */
+/* A job: the merge, which is all its I/O on tables, and the edit, then release, which gives back what was merged.
+ * '*is_part_out' true: there is more of the job, and all of it again. */
 NORI_WARN_UNUSED nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);
-NORI_WARN_UNUSED nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, bool *is_part_out,
+                                            struct nori_error *err);
 void nr_job_release(struct nr_job *job);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
@@ -525,6 +541,11 @@ NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const s
 
 NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct nori_error *err);
 void nr_learn_close(struct nori_engine *engine);
+/* For HEAT: nothing of a sketch that is empty. Under engine.lock. */
+NORI_WARN_UNUSED nori_status nr_learn_encode(struct nori_engine *engine, struct nr_buffer *writes,
+                                             struct nr_buffer *reads, struct nori_error *err);
+/* Takes up what was learned before; bytes that are damaged count as none. data NULL: none. At the end of open. */
+void nr_learn_decode(struct nori_engine *engine, nori_slice writes, nori_slice reads);
 /* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
 void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
 /* Keys that cut the file's data into 'count' parts: nr_table_sample, through the table cache. */
@@ -542,6 +563,8 @@ static inline void nr_learn_search(struct nori_engine *engine, nori_slice key)
     if (NR_UNLIKELY(count % NR_READ_SAMPLING == 0)) nr_learn_read(engine, key);
 }
 
+/* How many compactions run at a time, at most. */
+size_t nr_workers_compaction_count(const struct nori_engine *engine);
 NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err);
 void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
 /* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */

@@ -104,12 +104,13 @@ static uint64_t new_bytes(const struct nr_run *run, uint64_t first_number)
 static void count_arrived(const struct nr_version *version, const struct nr_plan *plan, struct nr_slot *target)
 {
     const struct nr_slot *level0 = nr_version_level0(version);
+    nori_slice start = nr_slice_compare(target->start, plan->start) < 0 ? plan->start : target->start;
+    struct nr_bound end = nr_bound_compare(target->end, plan->end) < 0 ? target->end : plan->end;
     uint64_t bytes = 0;
     if (plan->action != NR_ACTION_PROMOTE) return;
     for (size_t i = 0; i < plan->run_count; i++)
-        bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], target->start, target->end);
-    for (size_t i = 0; i < plan->l0_count; i++)
-        bytes += nr_run_bytes_in(level0->runs[plan->l0_first + i], target->start, target->end);
+        bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], start, end);
+    for (size_t i = 0; i < plan->l0_count; i++) bytes += nr_run_bytes_in(level0->runs[plan->l0_first + i], start, end);
     nr_activity_count_arrived(target->activity, nr_epoch_stripe_of_thread(), bytes);
 }
 
@@ -167,23 +168,49 @@ static size_t list_entries(const struct nr_version *version, struct nr_heat_entr
     return count;
 }
 
+/* What is to be in HEAT, with the bytes that it borrows. */
+struct saving {
+    struct nr_heat_content content; /* Entries owned. */
+    struct nr_buffer learned, writes, reads;
+};
+
+static void saving_clear(struct saving *saving)
+{
+    nr_free(saving->content.entries);
+    nr_buffer_clear(&saving->learned);
+    nr_buffer_clear(&saving->writes);
+    nr_buffer_clear(&saving->reads);
+}
+
+/* Under the engine's lock. */
+static nori_status gather(struct nori_engine *engine, const struct nr_version *version, struct saving *saving,
+                          struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    fold_all(engine, version, nr_env_monotonic_us(engine->env));
+    saving->content.count = list_entries(version, saving->content.entries);
+    if (engine->scheduler.spread.weight > 0) NR_CHECK(nr_scheduler_encode(&engine->scheduler, &saving->learned, err));
+    NR_CHECK(nr_learn_encode(engine, &saving->writes, &saving->reads, err));
+    saving->content.blob = nr_buffer_slice(&saving->learned);
+    if (saving->writes.size > 0) saving->content.sections[NR_HEAT_WRITES] = nr_buffer_slice(&saving->writes);
+    if (saving->reads.size > 0) saving->content.sections[NR_HEAT_READS] = nr_buffer_slice(&saving->reads);
+out:
+    return rc;
+}
+
 static nori_status save(struct nori_engine *engine, const struct nr_version *version, struct nori_error *err)
 {
-    struct nr_buffer learned;
+    struct saving saving = {0};
     nori_status rc = NORI_OK;
-    size_t count = 0, capacity = count_slots(version);
-    struct nr_heat_entry *entries = nr_alloc((capacity + 1) * sizeof *entries);
-    nr_buffer_init(&learned);
-    if (!entries) return nr_fail_memory(err, capacity * sizeof *entries);
+    size_t capacity = count_slots(version);
+    saving.content.entries = nr_alloc((capacity + 1) * sizeof *saving.content.entries);
+    if (!saving.content.entries) return nr_fail_memory(err, capacity * sizeof *saving.content.entries);
     nr_mutex_lock(&engine->lock);
-    fold_all(engine, version, nr_env_monotonic_us(engine->env));
-    count = list_entries(version, entries);
-    if (engine->scheduler.spread.weight > 0) rc = nr_scheduler_encode(&engine->scheduler, &learned, err);
+    rc = gather(engine, version, &saving, err);
     nr_mutex_unlock(&engine->lock);
-    if (rc == NORI_OK && (count > 0 || learned.size > 0))
-        rc = nr_heat_file_write(engine->dir, engine->database_id, entries, count, nr_buffer_slice(&learned), err);
-    nr_buffer_clear(&learned);
-    nr_free(entries);
+    bool is_empty = saving.content.count == 0 && saving.learned.size + saving.writes.size + saving.reads.size == 0;
+    if (rc == NORI_OK && !is_empty) rc = nr_heat_file_write(engine->dir, engine->database_id, &saving.content, err);
+    saving_clear(&saving);
     return rc;
 }
 
@@ -225,8 +252,10 @@ void nr_heat_load(struct nori_engine *engine)
     const struct nr_version *version = nr_view_peek(engine)->version;
     engine->heat_folded_us = engine->heat_saved_us = nr_env_monotonic_us(engine->env);
     nori_status rc = nr_heat_file_read(engine->dir, engine->database_id, &file, NULL);
-    for (size_t i = 0; i < file.count && rc == NORI_OK; i++) restore(version, &file.entries[i]);
-    /* None, or a damaged one: all is learned anew. */
-    if (rc == NORI_OK) (void)nr_scheduler_decode(&engine->scheduler, file.blob);
+    if (rc == NORI_OK) { /* Else there is none, or a damaged one: all is learned anew. */
+        for (size_t i = 0; i < file.content.count; i++) restore(version, &file.content.entries[i]);
+        (void)nr_scheduler_decode(&engine->scheduler, file.content.blob);
+        nr_learn_decode(engine, file.content.sections[NR_HEAT_WRITES], file.content.sections[NR_HEAT_READS]);
+    }
     nr_heat_file_clear(&file);
 }

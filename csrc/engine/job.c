@@ -235,11 +235,11 @@ static nori_status choose_for(struct nori_engine *engine, const struct nr_plan_v
     return NORI_OK;
 }
 
-static void look(struct nori_engine *engine, const struct nr_job *job, struct nr_plan_view *view)
+static void look(struct nori_engine *engine, const struct nr_version *version, struct nr_plan_view *view)
 {
     struct nr_moment oldest = nr_moment_oldest(engine);
     uint64_t referenced = 0, file_bytes = atomic_load_explicit(&engine->file_bytes, memory_order_relaxed);
-    for (size_t level = 0; level < job->version->level_count; level++) referenced += job->version->levels[level]->bytes;
+    for (size_t level = 0; level < version->level_count; level++) referenced += version->levels[level]->bytes;
     view->now_ms = oldest.now_ms;
     view->oldest_moment_sequence = oldest.sequence;
     view->unreferenced_bytes = file_bytes - NR_MIN(file_bytes, referenced);
@@ -259,15 +259,25 @@ static void look(struct nori_engine *engine, const struct nr_job *job, struct nr
     }
 }
 
+nori_status nr_job_look_locked(struct nori_engine *engine, struct nr_version *version, struct nr_plan_view *view,
+                               struct nr_busy_slot **busy_out, struct nori_error *err)
+{
+    *busy_out = NULL;
+    *view = (struct nr_plan_view){.version = version, .options = &engine->options};
+    nori_status rc = collect_busy(engine, busy_out, &view->busy_count, err);
+    if (rc != NORI_OK) return rc;
+    view->busy = *busy_out;
+    look(engine, version, view);
+    return NORI_OK;
+}
+
 /* Manual compactions first. */
 static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
-    struct nr_plan_view view = {.version = job->version, .options = &engine->options};
+    struct nr_plan_view view;
     struct nr_busy_slot *busy = NULL;
-    nori_status rc = collect_busy(engine, &busy, &view.busy_count, err);
+    nori_status rc = nr_job_look_locked(engine, job->version, &view, &busy, err);
     if (rc != NORI_OK) return rc;
-    view.busy = busy;
-    look(engine, job, &view);
     job->plan.action = NR_ACTION_NONE;
     view.is_manual = true;
     for (struct nr_manual *manual = engine->manuals; manual && job->plan.action == NR_ACTION_NONE && rc == NORI_OK;
@@ -290,6 +300,7 @@ static void job_destroy(struct nr_job *job)
     nr_version_unref(job->version);
     nr_free(job->busy);
     nr_free(job->more);
+    nr_buffer_clear(&job->from);
     nr_free(job);
 }
 

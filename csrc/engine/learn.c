@@ -1,5 +1,6 @@
 /* What the engine learns of its keys, for guards: where writes and where reads lie. It is kept in two sketches, so that
- * reads count as much as bytes whatever there are more of. Losing all of it costs nothing but the next guards. */
+ * reads count as much as bytes whatever there are more of. HEAT keeps them from session to session; losing all of it
+ * costs nothing but the next guards. */
 #include "engine/engine.h"
 
 #define SAMPLES_PER_FLUSH 64
@@ -39,6 +40,39 @@ nori_status nr_learn_sample(struct nori_engine *engine, struct nr_table_file *fi
     return rc;
 }
 
+nori_status nr_learn_encode(struct nori_engine *engine, struct nr_buffer *writes, struct nr_buffer *reads,
+                            struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    if (!engine->writes) goto out;
+    if (nr_sketch_total(engine->writes) > 0) NR_CHECK(nr_sketch_encode(engine->writes, writes, err));
+    if (nr_sketch_total(engine->reads) > 0) NR_CHECK(nr_sketch_encode(engine->reads, reads, err));
+out:
+    return rc;
+}
+
+/* What the sketch has learned since open, of the log's replay, is added. */
+static void take_up(struct nori_engine *engine, struct nr_sketch **sketch, nori_slice bytes)
+{
+    struct nr_sketch *kept = NULL;
+    struct nori_error error;
+    if (!bytes.data || nr_sketch_decode(bytes, nr_random_next(&engine->random), &kept, &error) != NORI_OK) return;
+    nr_sketch_merge(kept, *sketch);
+    nr_sketch_destroy(*sketch);
+    *sketch = kept;
+}
+
+void nr_learn_decode(struct nori_engine *engine, nori_slice writes, nori_slice reads)
+{
+    nr_mutex_lock(&engine->lock);
+    if (engine->writes) {
+        take_up(engine, &engine->writes, writes);
+        take_up(engine, &engine->reads, reads);
+    }
+    nr_mutex_unlock(&engine->lock);
+}
+
+/* Under engine.lock. */
 static void add_write(void *arg, nori_slice key, uint64_t bytes)
 {
     struct nori_engine *engine = arg;

@@ -17,16 +17,21 @@ static uint64_t next_run_id(void *arg)
     return atomic_fetch_add(&((struct nori_engine *)arg)->next_run_id, 1);
 }
 
-/* Merges ask before they write on; they end early when the engine does. */
+/* Merges ask before they write on; they end early when the engine does. The rate limit is of all of them together. */
 static nori_status admit_bytes(void *arg, uint64_t bytes, struct nori_error *err)
 {
     struct nori_engine *engine = arg;
     double limit = engine->options.io.rate_limit_mib_s;
+    uint64_t now_us = limit > 0 ? nr_env_monotonic_us(engine->env) : 0, due_us = now_us;
     nr_mutex_lock(&engine->lock);
     bool stopping = engine->is_stopping;
+    if (limit > 0) {
+        due_us = NR_MAX(engine->rate_due_us, now_us) + (uint64_t)((double)bytes / limit * 1e6 / 1048576.0);
+        engine->rate_due_us = due_us;
+    }
     nr_mutex_unlock(&engine->lock);
     if (stopping) return nr_fail_closed(engine, err);
-    if (limit > 0) nr_env_sleep_us(engine->env, (uint64_t)((double)bytes / limit * 1e6 / 1048576.0));
+    if (due_us > now_us) nr_env_sleep_us(engine->env, due_us - now_us);
     return NORI_OK;
 }
 
@@ -128,6 +133,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .admit_bytes = admit_bytes,
         .filter_bits = nr_filters_bits,
         .on_unreferenced = nr_file_unreferenced,
+        .part_bytes = (uint64_t)options->io.compaction_slice_mib << 20,
         .job_bytes = &engine->job_bytes,
         .arg = engine,
     };
@@ -152,11 +158,11 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
         NR_CHECK(nr_database_recover(engine, params, err));
     nr_scheduler_init(&engine->scheduler, &engine->options);
     engine->shape_costs = NR_SHAPE_DEFAULT_COSTS;
+    if (!params->read_only) NR_CHECK(nr_learn_open(engine, err));
     nr_heat_load(engine);
     if (!params->read_only) {
         nr_workers_kick(engine);
         nr_pressure_update(engine);
-        NR_CHECK(nr_learn_open(engine, err));
         NR_CHECK(nr_workers_start(engine, err));
     }
 out:

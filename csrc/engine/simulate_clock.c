@@ -103,7 +103,8 @@ static nori_status end_job(struct nr_simulation *simulation, struct nr_sim_worke
     uint64_t begun_ns = nr_clock_ns();
     simulation->action_counts[job->plan.action] += 1 + job->more_count;
     simulation->action_bytes[job->plan.action] += job->bytes_out;
-    nori_status rc = nr_job_install(simulation->engine, job, err);
+    bool is_part; /* Tables that are described are merged at once. */
+    nori_status rc = nr_job_install(simulation->engine, job, &is_part, err);
     nr_job_release(job);
     nr_job_end(simulation->engine, job, rc, err);
     worker->job = NULL;

@@ -257,16 +257,22 @@ static nori_status start(struct nori_engine *engine, const char *name, void (*fn
     return rc;
 }
 
-nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err)
+size_t nr_workers_compaction_count(const struct nori_engine *engine)
 {
     int64_t jobs = NR_MIN(engine->options.io.max_background_jobs, (int64_t)nr_processor_count());
+    if (engine->env->inline_background) return 1;
+    return (size_t)NR_MIN(NR_MAX(jobs, 1), (int64_t)NR_ARRAY_LEN(engine->threads) - 3);
+}
+
+nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err)
+{
+    size_t jobs = nr_workers_compaction_count(engine);
     nori_status rc = NORI_OK;
     if (engine->env->inline_background) return NORI_OK;
-    jobs = NR_MIN(NR_MAX(jobs, 1), (int64_t)NR_ARRAY_LEN(engine->threads) - 3);
     NR_CHECK(start(engine, "nori-log", maintenance_thread, err));
     NR_CHECK(start(engine, "nori-prepare", preparation_thread, err));
     NR_CHECK(start(engine, "nori-flush", flush_thread, err));
-    for (int64_t i = 0; i < jobs; i++) NR_CHECK(start(engine, "nori-compact", compaction_thread, err));
+    for (size_t i = 0; i < jobs; i++) NR_CHECK(start(engine, "nori-compact", compaction_thread, err));
 out:
     if (rc != NORI_OK) nr_workers_stop(engine);
     return rc;

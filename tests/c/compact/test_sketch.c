@@ -250,6 +250,9 @@ TEST(its_bytes_give_it_back_and_damaged_ones_are_refused_or_harmless)
     EXPECT(corrupt_count > 1000);
     uint8_t many[] = {0, 0x80, 0x10}; /* More keys than it can hold. */
     EXPECT_STATUS(nr_sketch_decode(nr_slice(many, sizeof(many)), 1, &again, &err), NORI_CORRUPTION, &err);
+    uint8_t heavy[2 + 9 * 2] = {48, 9}; /* More weight than sums can hold. */
+    for (size_t i = 0; i < 9; i++) heavy[2 + 2 * i] = 11;
+    EXPECT_STATUS(nr_sketch_decode(nr_slice(heavy, sizeof(heavy)), 1, &again, &err), NORI_CORRUPTION, &err);
     nr_alloc_fail_at(1);
     EXPECT_STATUS(nr_sketch_decode(nr_buffer_slice(&bytes), 1, &again, &err), NORI_NO_MEMORY, &err);
     nr_alloc_fail_at(0);

@@ -1,11 +1,13 @@
 /* Heat by slot, as the engine counts it, shows it and carries it over to the next session. */
 #include "base/random.h"
+#include "engine/engine.h"
 #include "fixture.h"
 
 #include <errno.h>
 
 #define KEYS 600
 #define MINUTE_US (60 * 1000000)
+#define IN_BODY 120 /* Behind HEAT's header, in the first slots' numbers. */
 
 static struct nori_error err;
 
@@ -329,8 +331,8 @@ TEST(without_a_whole_heat_file_the_engine_begins_anew)
         close_it(engine);
         EXPECT_OK(nori_simdisk_read_file(env, "/db/HEAT", &bytes, &size, &err), &err);
         if (kind == 0) EXPECT_OK(nori_simdisk_remove_file(env, "/db/HEAT", &err), &err);
-        if (kind == 1) bytes[size / 2] ^= 1;
-        if (kind == 2) size /= 2;
+        if (kind == 1) bytes[IN_BODY] ^= 1;
+        if (kind == 2) size = IN_BODY;
         if (kind == 3) size = 0;
         if (kind > 0) EXPECT_OK(nori_simdisk_write_file(env, "/db/HEAT", nr_slice(bytes, size), &err), &err);
         nori_free(bytes);
@@ -343,6 +345,45 @@ TEST(without_a_whole_heat_file_the_engine_begins_anew)
         close_it(engine);
         nori_simdisk_destroy(env);
     }
+}
+
+/* What the guards learn from: bytes by key, and reads. */
+static uint64_t sketched(struct nori_engine *engine, int first, int last, bool of_reads)
+{
+    char low[16], high[16];
+    key_of(first, low);
+    key_of(last, high);
+    nr_mutex_lock(&engine->lock);
+    uint64_t weight = nr_sketch_between(of_reads ? engine->reads : engine->writes, nr_slice_text(low),
+                                        nr_bound_key(nr_slice_text(high)));
+    nr_mutex_unlock(&engine->lock);
+    return weight;
+}
+
+TEST(what_guards_are_learned_from_survives_a_restart_and_damage_loses_only_that)
+{
+    struct nori_env *env;
+    struct nori_engine *engine = fill_and_heat(&env);
+    get_range(engine, 10, 20, 50 * NR_READ_SAMPLING);
+    uint64_t writes = sketched(engine, 0, KEYS, false), reads = sketched(engine, 10, 20, true);
+    EXPECT(writes > 0 && reads > 0);
+    close_it(engine);
+    engine = open_again(env);
+    EXPECT(sketched(engine, 0, KEYS, false) >= writes * 9 / 10);
+    EXPECT_EQ(sketched(engine, 10, 20, true), reads);
+    close_it(engine);
+    uint8_t *bytes;
+    size_t size;
+    EXPECT_OK(nori_simdisk_read_file(env, "/db/HEAT", &bytes, &size, &err), &err);
+    bytes[size - 1] ^= 1; /* Of the reads' checksum. */
+    EXPECT_OK(nori_simdisk_write_file(env, "/db/HEAT", nr_slice(bytes, size), &err), &err);
+    nori_free(bytes);
+    engine = open_again(env);
+    EXPECT(sketched(engine, 0, KEYS, false) >= writes * 9 / 10);
+    EXPECT_EQ(sketched(engine, 10, 20, true), 0);
+    EXPECT(contrast_of(engine, 10, 20, read_heat).coldest_inside > 0);
+    close_it(engine);
+    nori_simdisk_destroy(env);
 }
 
 static uint64_t renames(struct nori_env *env)
