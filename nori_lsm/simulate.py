@@ -71,7 +71,7 @@ class Workload:
                           measures its own, a quarter of the median get, and 1 to 20
     wait_at_depth         writers wait of themselves where level 0 is deeper than so many files; 0: never
     start                 "written": all keys are put once, in random order, first; "placed": begins with a tree that holds
-                          them, its upper levels half full
+                          them, its upper levels about full
     seed                  one seed, one run
     """
 

@@ -7,6 +7,8 @@
 
 /* A slot of a placed tree has so many shares of bytes: it is cut at two. */
 #define PLACED_SHARES 1.4
+/* How full the levels above the bottom are: so that they hand down what comes from the beginning on. */
+#define PLACED_FILL 0.9
 
 double nr_sim_touched(const struct nr_simulation *simulation, size_t range, double writes)
 {
@@ -223,7 +225,7 @@ nori_status nr_sim_place(struct nr_simulation *simulation, struct nori_error *er
     NR_CHECK(fill_level(&placing, placing.bottom, (double)simulation->params.keys, err));
     for (uint32_t level = placing.bottom; level-- > 1;) {
         double target = bytes / pow((double)simulation->options.fanout, (double)(placing.bottom - level));
-        NR_CHECK(fill_level(&placing, level, target / 2 / simulation->stored_bytes, err));
+        NR_CHECK(fill_level(&placing, level, target * PLACED_FILL / simulation->stored_bytes, err));
     }
     atomic_store(&engine->published_sequence, simulation->next_sequence - 1);
     nr_edit_set_counters(placing.edit, &(struct nr_counters){.flushed_sequence = simulation->next_sequence - 1});

@@ -568,7 +568,7 @@ struct nori_simulated_range {
 
 enum nori_simulated_start {
     NORI_START_WRITTEN, /* Each key is put once, in random order, before traffic begins. */
-    NORI_START_PLACED,  /* A tree that holds them, its upper levels half full. */
+    NORI_START_PLACED,  /* A tree that holds them, its upper levels about full. */
 };
 
 /* A load, and then traffic at an even pace: writes of random keys, reads of random keys that are there. */
