@@ -70,6 +70,17 @@ def check_options(pairs: Iterable[_Pair], /) -> list[_Pair]:
 def latency_bounds() -> tuple[float, ...]:
     """Upper bounds in microseconds, ascending, of what Engine._latency_counts counts."""
 
+def simulate(
+    options: Iterable[_Pair],
+    numbers: dict[str, int | float],
+    ranges: Iterable[tuple[float, float, float]],
+    progress: Callable[[Any], object] | None,
+    /,
+) -> dict[str, Any]:
+    """What the engine would do. `numbers` are fields of struct nori_simulation by name (those not given keep their
+    defaults), `ranges` the parts of keys, writes and reads of each, in key order; the result has the fields of struct
+    nori_simulation_report. ValueError names a field out of range."""
+
 def _report_unraisable(exception: BaseException, source: object, /) -> None: ...
 def _register(
     *,

@@ -78,7 +78,8 @@ def test_defaults_are_those_that_are_documented() -> None:
     assert config.l0 == L0Config(max_files=12, soft_throttle_threshold=6, soft_throttle_base_delay_ms=1.0)
     assert config.pressure.weights == (0.4, 0.4, 0.2)
     assert config.pressure.zones == (0.50, 0.75, 0.90)
-    assert config.levels == (LevelConfig(compression="lz4", block_bytes=4096, bloom_bits_per_key=None),)
+    lz4 = LevelConfig(compression="lz4", block_bytes=4096, bloom_bits_per_key=None)
+    assert config.levels == (lz4, lz4, lz4, LevelConfig(compression="zstd", block_bytes=4096, bloom_bits_per_key=None))
     assert config.io.rate_limit_mib_s is None
     assert config.tombstones.ttl_default_secs is None
 

@@ -162,6 +162,7 @@ class Nori(Store):
             l0__max_files=LEVEL0_STOPPED,
             l0__soft_throttle_threshold=LEVEL0_SLOWED,
             filters__bloom_bits_per_key=BLOOM_BITS,
+            levels=[nori_lsm.LevelConfig(compression="lz4", block_bytes=BLOCK_BYTES)],
             resources__block_cache_mib=max(spec.cache_bytes // MIB, 1),
             resources__memtables_mib=max(-(-MEMTABLES * trigger_bytes // MIB), 1),
             io__max_background_jobs=BACKGROUND_JOBS,
@@ -214,7 +215,11 @@ class Nori(Store):
         self.db.compact()
 
     def shape(self) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = [{"level": 0, "runs": self.db.stats().l0_files}]
+        stats, merges = self.db.stats(), [d for d in self.db.decisions() if d.bytes]
+        rows: list[dict[str, Any]] = [{"level": 0, "runs": stats.l0_files}]
+        if merges:  # What K is chosen by, about.
+            rows[0]["get_micros"] = stats.latency_micros["get"]["p50"]
+            rows[0]["rewrite_ns"] = sum(d.micros for d in merges) * 1e3 / sum(d.bytes for d in merges)
         slots = self.db.slots()
         for level in sorted({slot.level for slot in slots}):
             here = [slot for slot in slots if slot.level == level]

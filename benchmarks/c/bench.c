@@ -23,6 +23,17 @@ static void fill_values(struct bench *bench)
     }
 }
 
+/* BENCH_TEXT: a file whose bytes, one behind the other, are the values instead. */
+static void read_values(struct bench *bench, const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file || fread(bench->values, sizeof bench->values, 1, file) != 1) {
+        fprintf(stderr, "%s: no %zu bytes\n", path, sizeof bench->values);
+        exit(1);
+    }
+    fclose(file);
+}
+
 void bench_init(struct bench *bench, int argc, char **argv, const char *usage)
 {
     const char *parent = argc > 3 ? argv[3] : getenv("TMPDIR");
@@ -43,6 +54,7 @@ void bench_init(struct bench *bench, int argc, char **argv, const char *usage)
     }
     strcat(bench->path, "/db");
     fill_values(bench);
+    if (getenv("BENCH_TEXT")) read_values(bench, getenv("BENCH_TEXT"));
 }
 
 void bench_check(nori_status rc, const struct nori_error *error)
@@ -52,13 +64,28 @@ void bench_check(nori_status rc, const struct nori_error *error)
     exit(1);
 }
 
+void bench_options(struct nori_options *options)
+{
+    struct nori_error error;
+    const char *given = getenv("BENCH_OPTIONS");
+    char text[1024], *rest = text, *name;
+    nori_options_init(options);
+    snprintf(text, sizeof text, "%s", given ? given : "");
+    while ((name = strsep(&rest, " "))) {
+        char *value = strchr(name, '=');
+        if (!value) continue;
+        *value++ = 0;
+        bench_check(nori_options_set(options, name, value, &error), &error);
+    }
+}
+
 void bench_open(struct bench *bench)
 {
     struct nori_error error;
     struct nori_options options;
     struct nori_open_params params = {.options = &options};
     const char *mapped = getenv("BENCH_MAPPED");
-    nori_options_init(&options);
+    bench_options(&options);
     if (mapped) bench_check(nori_options_set(&options, "wal.mapped", mapped, &error), &error);
     bench_check(nori_open(bench->path, &params, &bench->engine, &error), &error);
 }

@@ -1,8 +1,8 @@
 /* What the micro-benchmarks share: keys and values like those of the Python runner, a database to measure on, a clock.
  *
  * Keys are 16 decimal digits. Values are 100 bytes, the second half a copy of the first, so that they compress to a
- * half. Random order is a permutation, so that every key is met once, computed rather than stored, so that the
- * benchmark's own memory does not miss the cache. */
+ * half; or text, with BENCH_TEXT. Random order is a permutation, so that every key is met once, computed rather than
+ * stored, so that the benchmark's own memory does not miss the cache. */
 #ifndef NORI_BENCH_H
 #define NORI_BENCH_H
 
@@ -26,6 +26,8 @@ struct bench {
 void bench_init(struct bench *bench, int argc, char **argv, const char *usage);
 /* Closes the engine, if open, and removes its files. */
 void bench_clear(struct bench *bench);
+/* BENCH_OPTIONS changes options: "filters.kind=ribbon level1_bytes=4000000". */
+void bench_options(struct nori_options *options);
 void bench_open(struct bench *bench);
 void bench_close(struct bench *bench);
 /* Every key once, in random order, then closed and opened again: all data is in tables. */

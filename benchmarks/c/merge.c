@@ -1,7 +1,8 @@
 /* merge lz4|none|zstd [count] [directory]: how many bytes a second one core merges.
  *
  * Four runs whose keys interleave, 'count' entries in all, are merged into one: the work of a compaction, without an
- * engine around it. Counted are the bytes of keys and values that go in, and beside them the bytes of files. */
+ * engine around it, as for level BENCH_LEVEL (1). Counted are the bytes of keys and values that go in, and beside them
+ * the bytes of files. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,7 +44,7 @@ static void merger_init(struct merger *merger, const struct bench *bench)
 {
     struct nori_error error;
     char levels[64];
-    nori_options_init(&merger->options);
+    bench_options(&merger->options);
     snprintf(levels, sizeof levels, "%s/4096/none", bench->mode);
     bench_check(nori_options_set(&merger->options, "levels", levels, &error), &error);
     bench_check(nr_dir_open(nori_env_default(), bench->path, true, &merger->dir, &error), &error);
@@ -102,11 +103,12 @@ static void merge_all(struct merger *merger, struct bench *bench)
     struct nr_merge_input inputs[RUNS];
     struct nr_merge_target target = {1, {(const uint8_t *)"", 0}, nr_bound_infinite(), NULL};
     struct nr_moment now = {NR_MAX_SEQUENCE, 1};
+    const char *level = getenv("BENCH_LEVEL");
     struct nr_merge_job job = {.inputs = inputs,
                                .input_count = RUNS,
                                .targets = &target,
                                .target_count = 1,
-                               .level = 1,
+                               .level = level ? (uint32_t)atoi(level) : 1,
                                .moments = &now,
                                .moment_count = 1,
                                .created_ms = 1};

@@ -61,7 +61,7 @@ void nr_guards_weigh(struct nr_guard_sample *samples, size_t count, nori_slice s
     uint64_t all_bytes = 0, all_reads = reads ? nr_sketch_between(reads, start, end) : 0;
     nori_slice before = start;
 
-    qsort(samples, count, sizeof(*samples), compare_samples);
+    if (count > 0) qsort(samples, count, sizeof(*samples), compare_samples);
     for (size_t i = 0; i < count; i++) all_bytes += samples[i].bytes;
     for (size_t i = 0; i < count; i++) {
         samples[i].work = (double)samples[i].bytes / (double)NR_MAX(all_bytes, (uint64_t)1);

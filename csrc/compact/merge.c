@@ -309,7 +309,7 @@ static bool would_disturb(const struct nr_merge_job *job, const struct nr_run *r
 /* Admissions and promotions of parts leave holes in runs, below which newer data may lie already. A run merged of such
  * must not span them: it is cut to what the inputs cover. In level 0 always, where newer data may be admitted to below
  * a hole while the merge goes on. */
-static nori_status cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
+nori_status nr_merge_cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_cover cover = {0};
@@ -346,6 +346,7 @@ nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_m
 {
     nori_status rc = NORI_OK;
     struct merge merge = {.context = context, .job = job, .read = {.is_scan = true, .skip_cache = true}};
+    if (context->model) return context->model->execute(context, job, err);
     merge.output.first_number = UINT64_MAX;
     job->bytes_read = job->bytes_written = job->entries_read = job->entries_written = 0;
     job->is_part = false;
@@ -354,7 +355,7 @@ nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_m
     NR_CHECK(prepare(&merge, err));
     NR_CHECK(merge_targets(&merge, err));
     for (size_t i = 0; i < job->target_count; i++) {
-        if (job->targets[i].run) NR_CHECK(cut_to_inputs(job, &job->targets[i].run, err));
+        if (job->targets[i].run) NR_CHECK(nr_merge_cut_to_inputs(job, &job->targets[i].run, err));
     }
     if (merge.output.first_number != UINT64_MAX) NR_CHECK(nr_dir_sync(context->dir, err));
 out:

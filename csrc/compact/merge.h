@@ -14,6 +14,18 @@
 #include "memtable/memtable.h"
 #include "version/version.h"
 
+struct nr_merge_context;
+struct nr_merge_job;
+
+/* Stands in for tables where these are only described: nori_simulate's. */
+struct nr_merge_model {
+    /* As nr_merge_execute. */
+    nori_status (*execute)(const struct nr_merge_context *context, struct nr_merge_job *job, struct nori_error *err);
+    /* As nr_table_sample. */
+    void (*sample)(const struct nr_table_file *file, size_t count,
+                   void (*fn)(void *arg, nori_slice key, uint64_t bytes), void *arg);
+};
+
 /* What all jobs of an engine share. Borrowed members; thread-safe callbacks. */
 struct nr_merge_context {
     struct nori_env *env;
@@ -27,12 +39,15 @@ struct nr_merge_context {
     /* Waits for the rate limit, and says whether to go on: NORI_CLOSED when the engine closes. NULL: neither. */
     nori_status (*admit_bytes)(void *arg, uint64_t bytes, struct nori_error *err);
     void (*on_unreferenced)(void *arg, struct nr_table_file *file); /* For the files made. */
-    uint64_t part_bytes;                                            /* io.compaction_slice_mib; tests lower it. */
+    /* Bits per key of a level's next tables. NULL: as the options say. */
+    double (*filter_bits)(void *arg, uint32_t level);
+    uint64_t part_bytes;         /* io.compaction_slice_mib; tests lower it. */
     _Atomic uint64_t *job_bytes; /* Raised by the memory that a job takes, while it does. NULL: not counted. */
     void *arg;
     /* A flush says, in order of keys, what it writes. NULL: it does not. */
     void (*note_entry)(void *arg, nori_slice key, uint64_t bytes);
     void *note_arg;
+    const struct nr_merge_model *model; /* NULL: there are tables. */
 };
 
 struct nr_merge_input {
@@ -77,6 +92,10 @@ struct nr_merge_job {
  * when it returns: the edit may name them. On failure there are no runs, and their files are unlinked. */
 NORI_WARN_UNUSED nori_status nr_merge_execute(const struct nr_merge_context *context, struct nr_merge_job *job,
                                               struct nori_error *err);
+
+/* Takes out of '*run', merged of the job's inputs, the holes between them where it must not span them (merge.c). */
+NORI_WARN_UNUSED nori_status nr_merge_cut_to_inputs(const struct nr_merge_job *job, struct nr_run **run,
+                                                    struct nori_error *err);
 
 /* Memtables, newest first, into one level 0 run with one table; '*run_out' NULL if nothing survives. Synced like a
  * merge. Tombstones stay: older data may be below ('may_be_below' of everything). Filter bits and compression of level

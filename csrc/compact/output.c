@@ -1,9 +1,23 @@
 #include "compact/output.h"
 
 #include "base/alloc.h"
+#include "compact/filter_bits.h"
 
 #define ADMIT_BYTES (256u << 10)
 #define FIRST_SLICES 8
+
+static const struct nori_level_options *level_options(const struct nori_options *options, uint32_t level)
+{
+    return &options->levels[NR_MIN((size_t)level, (size_t)options->level_count - 1)];
+}
+
+static double choose_bits(const struct nr_merge_context *context, uint32_t level)
+{
+    double bits = level_options(context->options, level)->bloom_bits_per_key;
+    if (bits >= 0) return bits;
+    if (context->filter_bits) return context->filter_bits(context->arg, level);
+    return context->options->filters.bloom_bits_per_key;
+}
 
 void nr_output_init(struct nr_output *output, const struct nr_merge_context *context, struct nr_tombstones *tombstones,
                     uint32_t level, uint64_t table_bytes, uint64_t created_ms)
@@ -12,6 +26,7 @@ void nr_output_init(struct nr_output *output, const struct nr_merge_context *con
         .context = context,
         .tombstones = tombstones,
         .level = level,
+        .bits_per_key = choose_bits(context, level),
         .table_bytes = table_bytes,
         .created_ms = created_ms,
         .lifetime_ms = NR_LIFETIME_FROM_NOW,
@@ -84,8 +99,7 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
 {
     const struct nr_merge_context *context = output->context;
     const struct nori_options *options = context->options;
-    size_t index = NR_MIN((size_t)output->level, (size_t)options->level_count - 1);
-    const struct nori_level_options *level = &options->levels[index];
+    const struct nori_level_options *level = level_options(options, output->level);
 
     output->number = context->next_number(context->arg);
     output->first_number = NR_MIN(output->first_number, output->number);
@@ -95,7 +109,8 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
         .number = output->number,
         .compression = level->compression,
         .block_bytes = level->block_bytes,
-        .bits_per_key = level->bloom_bits_per_key < 0 ? options->filters.bloom_bits_per_key : level->bloom_bits_per_key,
+        .bits_per_key = output->bits_per_key,
+        .filter_kind = nr_filter_kind_of(options->filters.kind, output->level),
         .level = output->level,
         .slot_id = output->slot_id,
         .created_ms = output->created_ms,

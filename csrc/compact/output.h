@@ -13,6 +13,7 @@ struct nr_output {
     const struct nr_merge_context *context; /* Borrowed. */
     struct nr_tombstones *tombstones;       /* Borrowed; of all outputs. NULL: none. */
     uint32_t level;
+    double bits_per_key;  /* Of filters. */
     uint64_t table_bytes; /* Tables are cut here. */
     uint64_t created_ms;
     uint64_t lifetime_ms; /* For the tables' properties. */

@@ -138,11 +138,14 @@ static void add_target(struct nr_plan *plan, struct nr_slot *target, size_t join
 static size_t count_joined(const struct nr_planner *planner, const struct nr_plan *plan, const struct nr_slot *target)
 {
     uint32_t k_max = nr_planner_slot_k(planner->options, target);
+    const struct nr_slot *level0 = nr_version_level0(planner->version);
     uint64_t bytes = 0;
     if (plan->is_move) return 0;
     if (k_max == 1 || target->run_count < k_max) return k_max == 1 ? target->run_count : 0;
     for (size_t i = 0; i < plan->run_count; i++)
         bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], target->start, target->end);
+    for (size_t i = 0; i < plan->l0_count; i++)
+        bytes += nr_run_bytes_in(level0->runs[plan->l0_first + i], target->start, target->end);
     return nr_planner_count_similar(target, bytes, target->run_count - k_max + 1);
 }
 
@@ -153,11 +156,9 @@ static void add_targets(const struct nr_planner *planner, struct nr_plan *plan)
     const struct nr_level *next = planner->version->levels[slot->level + 1];
     for (size_t i = nr_level_seek(next, plan->start); i < next->slot_count; i++) {
         struct nr_slot *target = nr_level_slot(next, i);
-        bool is_under = false;
         if (!nr_bound_above(plan->end, target->start) || plan->target_count == NR_PLAN_MAX_TARGETS) break;
-        for (size_t j = plan->first_run; j < slot->run_count && !is_under; j++)
-            is_under = nr_run_overlaps(slot->runs[j], target->start, target->end);
-        if (is_under) add_target(plan, target, count_joined(planner, plan, target));
+        if (nr_planner_is_under(planner, slot, plan->first_run, plan->l0_first, plan->l0_count, target))
+            add_target(plan, target, count_joined(planner, plan, target));
     }
 }
 
@@ -174,6 +175,8 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
     plan->end = slot->end;
     plan->first_run = proposal->first_run;
     plan->run_count = proposal->run_count;
+    plan->l0_first = proposal->l0_first;
+    plan->l0_count = proposal->l0_count;
     plan->is_move = proposal->is_move;
     plan->split_count = proposal->split_count;
     plan->join_count = proposal->slot_count;
@@ -189,6 +192,9 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
     if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT) return;
     for (size_t i = 0; i < plan->run_count; i++)
         plan->input_bytes += nr_run_bytes_in(source->runs[plan->first_run + i], plan->start, plan->end);
+    for (size_t i = 0; i < plan->l0_count; i++)
+        plan->input_bytes +=
+            nr_run_bytes_in(nr_version_level0(view->version)->runs[plan->l0_first + i], plan->start, plan->end);
     if (plan->action == NR_ACTION_ADMIT)
         add_target(plan, slot, proposal->join_count);
     else if (plan->action == NR_ACTION_PROMOTE)

@@ -5,8 +5,9 @@
  * chooses among the proposals, the engine carries plans out.
  *
  * Every plan keeps the age order (design 5): admission takes, for one slot of level 1, the oldest level 0 slices over
- * it, never skipping an older one; tier merges neighbours in age; promote takes all runs. What is taken joins
- * the newest runs of its target slots, or becomes their newest run. */
+ * it, never skipping an older one; tier merges neighbours in age; promote takes all runs, from a full slot of level 1
+ * together with the oldest level 0 slices over it. What is taken joins the newest runs of its target slots, or becomes
+ * their newest run. */
 #ifndef NR_COMPACT_PLANNER_H
 #define NR_COMPACT_PLANNER_H
 
@@ -52,7 +53,9 @@ struct nr_proposal {
     size_t first_run;     /* Source runs, as in the plan. */
     size_t run_count;
     bool is_move;
-    size_t join_count;   /* ADMIT: so many of the slot's newest runs join. */
+    size_t join_count; /* ADMIT: so many of the slot's newest runs join. */
+    size_t l0_first;   /* PROMOTE from level 1: what of these level 0 runs lies over the slot goes along. */
+    size_t l0_count;
     size_t split_count;  /* SPLIT: parts; SHIFT: slots that are to be left. */
     size_t slot_count;   /* JOIN: so many slots, from 'slot' to 'end'. */
     struct nr_bound end; /* JOIN. */
@@ -82,6 +85,9 @@ struct nr_plan {
      * first; those that do not overlap the range are skipped. */
     size_t first_run;
     size_t run_count;
+    /* PROMOTE from level 1: level 0 runs [l0_first, l0_first + l0_count), the oldest over the slot, go along. */
+    size_t l0_first;
+    size_t l0_count;
     bool is_move; /* No merge: what of the source runs lies in a target becomes its newest runs, as they are. */
     size_t target_count;
     struct nr_plan_target targets[NR_PLAN_MAX_TARGETS]; /* ADMIT, PROMOTE. */

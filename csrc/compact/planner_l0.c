@@ -103,7 +103,8 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
         stack = find_stack(planner, slot, k_max - slot->run_count);
         proposal.is_move = true;
     } else {
-        if (nr_planner_offer_promote(planner, slot, urgency)) return true;
+        if (nr_planner_offer_promote_with(planner, slot, stack.first, stack.behind - stack.first, stack.bytes, urgency))
+            return true;
         join = nr_planner_count_similar(slot, stack.bytes, slot->run_count - k_max + 1);
     }
     proposal.first_run = stack.first;

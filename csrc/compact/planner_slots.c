@@ -5,6 +5,8 @@
 #define SPLIT_URGENCY 10.0
 /* For its reads' sake, as the scheduler sees fit. */
 #define LEVEL_URGENCY 0.5
+/* Before level 0 is so deep that it hands down into the slot. */
+#define FULL_URGENCY 0.6
 /* A level far over its target still gives way to level 0 when that is deep. */
 #define OVER_TARGET_MAX_URGENCY 4.0
 
@@ -90,6 +92,14 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
     return nr_planner_offer_tier(planner, NR_ACTION_TIER, slot, k_max > 1 ? k_max - 1 : 1, urgency);
 }
 
+/* Whether the next run that arrives in a slot would have to be merged with those that are there, and handing down what
+ * is there is better. What lies over level 1 goes along when it arrives. */
+static bool is_full_for_next(const struct nr_planner *planner, const struct nr_slot *slot, uint32_t k_max)
+{
+    return slot->level > 1 && slot->level < planner->bottom_level && k_max > 1 && slot->run_count >= k_max &&
+           nr_planner_is_worth_promoting(planner, slot);
+}
+
 /* Under the bound a slot keeps what it has; over it, it has to hand down or merge. */
 static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target)
 {
@@ -101,6 +111,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
         (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + LEVEL_URGENCY);
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
+    if (is_full_for_next(planner, slot, k_max)) (void)nr_planner_offer_promote(planner, slot, FULL_URGENCY);
     if (over_target > 1)
         (void)nr_planner_offer_promote(planner, slot, NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
 }

@@ -57,5 +57,14 @@ bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, st
 bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, double urgency);
 /* All that the slot has to the level below. */
 bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, double urgency);
+/* The same of a slot of level 1, and with it 'bytes' that lie over it in level 0 runs [l0_first, l0_first + l0_count).
+ */
+bool nr_planner_offer_promote_with(struct nr_planner *planner, struct nr_slot *slot, size_t l0_first, size_t l0_count,
+                                   uint64_t bytes, double urgency);
+/* Whether what the slot has is enough beside what lies below to hand it down, though its level has room. */
+bool nr_planner_is_worth_promoting(const struct nr_planner *planner, const struct nr_slot *slot);
+/* Whether the slot's runs from 'first_run' on, or those of level 0, reach into a slot of the level below. */
+bool nr_planner_is_under(const struct nr_planner *planner, const struct nr_slot *slot, size_t first_run,
+                         size_t l0_first, size_t l0_count, const struct nr_slot *target);
 
 #endif

@@ -2,8 +2,9 @@
 
 #include "base/alloc.h"
 
+/* What 'source' has in the slot 'target', or in the one that will be like it, to 'level'. */
 static nori_status move_slot(struct nr_edit *edit, const struct nr_slot *source, const struct nr_slot *target,
-                             uint64_t (*next_run_id)(void *arg), void *arg, struct nori_error *err)
+                             uint32_t level, uint64_t (*next_run_id)(void *arg), void *arg, struct nori_error *err)
 {
     size_t count = 0;
     nori_status rc = NORI_OK;
@@ -13,7 +14,7 @@ static nori_status move_slot(struct nr_edit *edit, const struct nr_slot *source,
         NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, next_run_id(arg), &runs[count], err));
         count += runs[count] != NULL;
     }
-    if (count > 0) NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, source->k_max, runs, count, err));
+    if (count > 0) NR_CHECK(nr_edit_set_slot(edit, level, target->start, source->k_max, runs, count, err));
 out:
     for (size_t i = 0; i < count; i++) nr_run_unref(runs[i]);
     nr_free(runs);
@@ -41,16 +42,28 @@ static size_t choose_guards(const struct nr_version *version, uint32_t level, si
     return count;
 }
 
+/* Levels are cut when data comes to them: no guards are kept where nothing lies. */
+static nori_status cut_next(struct nr_edit *edit, const struct nr_level *from, uint32_t level, uint64_t first_slot_id,
+                            nori_slice *guards, struct nori_error *err)
+{
+    for (size_t i = 1; i < from->slot_count; i++) guards[i - 1] = nr_level_slot(from, i)->start;
+    return nr_edit_set_guards(edit, level + 1, guards, from->slot_count - 1, first_slot_id, 0, err);
+}
+
 nori_status nr_shift_edit(struct nr_edit *edit, const struct nr_version *version, uint32_t level, size_t wanted_slots,
-                          uint64_t (*next_run_id)(void *arg), void *arg, struct nori_error *err)
+                          uint64_t first_slot_id, uint64_t (*next_run_id)(void *arg), void *arg, struct nori_error *err)
 {
     const struct nr_level *from = version->levels[level], *to = version->levels[level + 1];
     nori_status rc = NORI_OK;
     nori_slice *guards = nr_alloc((from->slot_count + 1) * sizeof *guards);
     if (!guards) return nr_fail_memory(err, from->slot_count * sizeof *guards);
+    if (to->slot_count == 1) {
+        NR_CHECK(cut_next(edit, from, level, first_slot_id, guards, err));
+        to = from;
+    }
     for (size_t i = 0; i < to->slot_count; i++) {
         const struct nr_slot *target = nr_level_slot(to, i);
-        NR_CHECK(move_slot(edit, nr_level_find(from, target->start), target, next_run_id, arg, err));
+        NR_CHECK(move_slot(edit, nr_level_find(from, target->start), target, level + 1, next_run_id, arg, err));
     }
     for (size_t i = 0; i < from->slot_count; i++) {
         const struct nr_slot *slot = nr_level_slot(from, i);

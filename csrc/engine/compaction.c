@@ -15,8 +15,8 @@ struct runs {
     size_t count, capacity;
 };
 
-/* What a merge needs, owned for its time. */
-struct work {
+/* What a merge needs and what came of it, owned until it is installed. */
+struct nr_work {
     struct nr_merge_input *inputs;
     size_t input_count;
     struct nr_merge_target *targets;
@@ -24,16 +24,24 @@ struct work {
     struct runs older, newer;
     struct nr_moment *moments;
     size_t moment_count;
+    uint64_t first_number; /* As in nr_merge_job. */
+    bool is_part;          /* Likewise. */
+    struct nr_buffer part_end;
 };
 
-static void work_clear(struct work *work)
+void nr_job_release(struct nr_job *job)
 {
+    struct nr_work *work = job->work;
+    if (!work) return;
     for (size_t i = 0; i < work->target_count; i++) nr_run_unref(work->targets[i].run);
     nr_free(work->inputs);
     nr_free(work->targets);
     nr_free(work->older.list);
     nr_free(work->newer.list);
     nr_free(work->moments);
+    nr_buffer_clear(&work->part_end);
+    nr_free(work);
+    job->work = NULL;
 }
 
 static struct nr_slot *source_slot(const struct nr_version *version, const struct nr_plan *plan)
@@ -74,13 +82,13 @@ static nori_status add_levels(struct runs *runs, const struct nr_version *versio
     return NORI_OK;
 }
 
-static void add_input(struct work *work, struct nr_run *run, nori_slice start, struct nr_bound end)
+static void add_input(struct nr_work *work, struct nr_run *run, nori_slice start, struct nr_bound end)
 {
     if (nr_run_overlaps(run, start, end)) work->inputs[work->input_count++] = (struct nr_merge_input){run, start, end};
 }
 
 /* The merge's outputs: one per target slot; TIER, CLEAN and MERGE_L0 have one, the job's own range. */
-static nori_status gather_targets(const struct nr_plan *plan, struct work *work, struct nori_error *err)
+static nori_status gather_targets(const struct nr_plan *plan, struct nr_work *work, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     work->targets = nr_calloc(plan->target_count + 1, sizeof *work->targets);
@@ -102,7 +110,7 @@ out:
     return rc;
 }
 
-static nori_status gather(struct nori_engine *engine, const struct nr_job *job, struct work *work,
+static nori_status gather(struct nori_engine *engine, const struct nr_job *job, struct nr_work *work,
                           struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
@@ -111,15 +119,24 @@ static nori_status gather(struct nori_engine *engine, const struct nr_job *job, 
     bool stays = plan->target_level == plan->source_level;
     nori_status rc = NORI_OK;
     for (size_t i = 0; i < plan->target_count; i++) input_limit += plan->targets[i].join_count;
+    struct nr_slot *level0 = nr_version_level0(job->version);
+    input_limit += plan->l0_count;
     work->inputs = nr_calloc(input_limit + 1, sizeof *work->inputs);
     if (!work->inputs) return nr_fail_memory(err, input_limit * sizeof *work->inputs);
+    for (size_t i = 0; i < plan->l0_count; i++)
+        add_input(work, level0->runs[plan->l0_first + i], plan->start, plan->end);
     for (size_t i = plan->first_run; i < behind; i++) add_input(work, source->runs[i], plan->start, plan->end);
     NR_CHECK(gather_targets(plan, work, err));
     for (size_t i = behind; i < source->run_count && stays; i++) NR_CHECK(add_run(&work->older, source->runs[i], err));
     NR_CHECK(add_levels(&work->older, job->version, plan->target_level + 1, job->version->level_count, plan->start,
                         plan->end, err));
     for (size_t i = 0; i < plan->first_run; i++) NR_CHECK(add_run(&work->newer, source->runs[i], err));
-    NR_CHECK(add_levels(&work->newer, job->version, 0, plan->source_level, plan->start, plan->end, err));
+    /* What goes along is the oldest of level 0 over the range. */
+    for (size_t i = 0; i < plan->l0_first && plan->l0_count > 0; i++)
+        if (nr_run_overlaps(level0->runs[i], plan->start, plan->end))
+            NR_CHECK(add_run(&work->newer, level0->runs[i], err));
+    NR_CHECK(
+        add_levels(&work->newer, job->version, plan->l0_count > 0, plan->source_level, plan->start, plan->end, err));
     NR_CHECK(nr_moments_collect(engine, &work->moments, &work->moment_count, err));
 out:
     return rc;
@@ -172,6 +189,17 @@ out:
     return rc;
 }
 
+/* The range out of level 0 runs. */
+static nori_status edit_level0(const struct nr_slot *level0, size_t first, size_t count, const struct nr_plan *plan,
+                               struct nr_edit *edit, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    for (size_t i = first; i < first + count && rc == NORI_OK; i++)
+        if (nr_run_overlaps(level0->runs[i], plan->start, plan->end))
+            rc = nr_edit_subtract_l0(edit, level0->runs[i]->run_id, plan->start, plan->end, err);
+    return rc;
+}
+
 /* What the plan takes away from where it was. */
 static nori_status edit_source(const struct nr_version *version, const struct nr_plan *plan, struct nr_edit *edit,
                                struct nr_run *merged, struct nori_error *err)
@@ -183,12 +211,10 @@ static nori_status edit_source(const struct nr_version *version, const struct nr
     case NR_ACTION_MERGE_L0:
         return nr_edit_merge_l0(edit, taken[0]->run_id, taken[plan->run_count - 1]->run_id, merged, err);
     case NR_ACTION_ADMIT:
-        for (size_t i = 0; i < plan->run_count && rc == NORI_OK; i++) {
-            if (nr_run_overlaps(taken[i], plan->start, plan->end))
-                rc = nr_edit_subtract_l0(edit, taken[i]->run_id, plan->start, plan->end, err);
-        }
-        return rc;
+        return edit_level0(source, plan->first_run, plan->run_count, plan, edit, err);
     case NR_ACTION_PROMOTE:
+        rc = edit_level0(nr_version_level0(version), plan->l0_first, plan->l0_count, plan, edit, err);
+        if (rc != NORI_OK) return rc;
         return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, NULL, err);
     default:
         return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, merged, err);
@@ -235,9 +261,8 @@ static nori_status edit_moved(struct nori_engine *engine, const struct nr_plan *
     for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
         NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, engine->merging.next_run_id(engine),
                              &runs[count], err));
-        count += runs[count] != NULL;
+        if (runs[count]) moved = ++count;
     }
-    moved = count;
     for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
     NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, err));
 out:
@@ -255,7 +280,7 @@ static nori_status edit_move(struct nori_engine *engine, const struct nr_version
     NR_CHECK(edit_source(version, plan, edit, NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
         NR_CHECK(edit_moved(engine, plan, source, plan->targets[i].slot, edit, err));
-    nr_heat_note_move(engine, plan);
+    nr_heat_note_move(engine, version, plan);
 out:
     return rc;
 }
@@ -274,80 +299,18 @@ out:
     return rc;
 }
 
-static void count_merged(struct nori_engine *engine, struct nr_job *job, const struct nr_merge_job *merging,
-                         uint64_t micros)
+static nori_status install_merged(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
-    job->bytes_in += merging->bytes_read;
-    job->bytes_out += merging->bytes_written;
-    atomic_fetch_add_explicit(&engine->compaction_micros, micros, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging->bytes_written, memory_order_relaxed);
-    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging->bytes_read, memory_order_relaxed);
-}
-
-static nori_status install_merged(struct nori_engine *engine, const struct nr_job *job, const struct work *work,
-                                  uint64_t first_number, struct nori_error *err)
-{
+    struct nr_work *work = job->work;
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    NR_CHECK(edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, first_number, err));
+    NR_CHECK(
+        edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, work->first_number, err));
     NR_CHECK(install(engine, edit, err));
-    nr_heat_note_job(engine, &job->plan, work->targets, first_number);
+    nr_heat_note_job(engine, job, work->targets, work->first_number);
 out:
     nr_edit_destroy(edit);
-    return rc;
-}
-
-/* From plan->start to plan->end or, of a large merge, to a key in between: then the job goes on from there. */
-static nori_status merge_part(struct nori_engine *engine, struct nr_job *job, bool *is_part_out, struct nori_error *err)
-{
-    struct work work = {0};
-    struct nr_merge_job merging = {.level = job->plan.target_level};
-    nori_status rc = NORI_OK;
-    nr_buffer_init(&merging.part_end);
-    NR_CHECK(gather(engine, job, &work, err));
-    merging.inputs = work.inputs;
-    merging.input_count = work.input_count;
-    merging.targets = work.targets;
-    merging.target_count = work.target_count;
-    merging.older = work.older.list;
-    merging.older_count = work.older.count;
-    merging.newer = work.newer.list;
-    merging.newer_count = work.newer.count;
-    merging.moments = work.moments;
-    merging.moment_count = work.moment_count;
-    merging.created_ms = nr_engine_now_ms(engine);
-    merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
-    uint64_t begun_us = nr_env_monotonic_us(engine->env);
-    NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
-    count_merged(engine, job, &merging, nr_env_monotonic_us(engine->env) - begun_us);
-    if (merging.is_part) job->plan.end = nr_bound_key(nr_buffer_slice(&merging.part_end));
-    NR_CHECK(install_merged(engine, job, &work, merging.first_number, err));
-    *is_part_out = merging.is_part;
-    if (merging.is_part) nr_part_advance(engine, job, &merging.part_end);
-out:
-    nr_buffer_clear(&merging.part_end);
-    /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after all.
-     */
-    work_clear(&work);
-    return rc;
-}
-
-/* Between two parts the inputs' files go that are not needed any more, and so does the job, if others are waiting that
- * are more urgent: what it left is planned again. */
-static nori_status merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
-{
-    size_t run_count = job->plan.run_count;
-    bool is_part = true;
-    nori_status rc = NORI_OK;
-    while (is_part && rc == NORI_OK) {
-        rc = merge_part(engine, job, &is_part, err);
-        if (rc != NORI_OK || !is_part) break;
-        nr_obsolete_unlink(engine);
-        if (nr_part_gives_way(engine, job)) break;
-    }
-    job->plan.start = job->plan.slot->start; /* For what is told of the whole. */
-    job->plan.run_count = run_count;
     return rc;
 }
 
@@ -367,6 +330,86 @@ static bool is_of_guards(enum nr_action action)
     return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
 }
 
+static void count_merged(struct nori_engine *engine, struct nr_job *job, const struct nr_merge_job *merging,
+                         uint64_t micros)
+{
+    job->bytes_in += merging->bytes_read;
+    job->bytes_out += merging->bytes_written;
+    atomic_fetch_add_explicit(&engine->compaction_micros, micros, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging->bytes_written, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging->bytes_read, memory_order_relaxed);
+}
+
+/* From plan->start to plan->end or, of a large merge, to a key in between. */
+nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+{
+    struct nr_merge_job merging = {.level = job->plan.target_level};
+    nori_status rc = NORI_OK;
+    if (is_of_guards(job->plan.action) || job->plan.is_move) return NORI_OK;
+    struct nr_work *work = job->work = nr_calloc(1, sizeof *work);
+    if (!work) return nr_fail_memory(err, sizeof *work);
+    nr_buffer_init(&merging.part_end);
+    NR_CHECK(gather(engine, job, work, err));
+    merging.inputs = work->inputs;
+    merging.input_count = work->input_count;
+    merging.targets = work->targets;
+    merging.target_count = work->target_count;
+    merging.older = work->older.list;
+    merging.older_count = work->older.count;
+    merging.newer = work->newer.list;
+    merging.newer_count = work->newer.count;
+    merging.moments = work->moments;
+    merging.moment_count = work->moment_count;
+    merging.created_ms = nr_engine_now_ms(engine);
+    merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
+    uint64_t begun_us = nr_env_monotonic_us(engine->env);
+    NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
+    count_merged(engine, job, &merging, nr_env_monotonic_us(engine->env) - begun_us);
+    work->first_number = merging.first_number;
+    work->is_part = merging.is_part;
+out:
+    work->part_end = merging.part_end;
+    return rc;
+}
+
+/* Of a part the job's plan ends where it does, and is then what is left. */
+nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, bool *is_part_out, struct nori_error *err)
+{
+    struct nr_work *work = job->work;
+    *is_part_out = false;
+    if (is_of_guards(job->plan.action)) return move_guards(engine, job, err);
+    if (job->plan.is_move) return move(engine, job, err);
+    if (work->is_part) job->plan.end = nr_bound_key(nr_buffer_slice(&work->part_end));
+    nori_status rc = install_merged(engine, job, err);
+    if (rc != NORI_OK || !work->is_part) return rc;
+    nr_part_advance(engine, job, &work->part_end);
+    *is_part_out = true;
+    return NORI_OK;
+}
+
+/* Between two parts the inputs' files go that are not needed any more, and so does the job, if others are waiting that
+ * are more urgent: what it left is planned again. */
+static nori_status carry_out(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
+{
+    struct nr_plan *plan = &job->plan;
+    size_t run_count = plan->run_count;
+    bool is_part = true;
+    nori_status rc = NORI_OK;
+    while (is_part && rc == NORI_OK) {
+        rc = nr_job_merge(engine, job, err);
+        if (rc == NORI_OK) rc = nr_job_install(engine, job, &is_part, err);
+        /* Outputs that were not installed become unreferenced here: unlinked, unless the manifest may name them after
+         * all. */
+        nr_job_release(job);
+        if (rc != NORI_OK || !is_part) break;
+        nr_obsolete_unlink(engine);
+        if (nr_part_gives_way(engine, job)) break;
+    }
+    if (plan->slot && !is_of_guards(plan->action)) plan->start = plan->slot->start; /* For what is told of the whole. */
+    plan->run_count = run_count;
+    return rc;
+}
+
 nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err)
 {
     struct nr_job *job = NULL;
@@ -375,13 +418,10 @@ nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct n
     *done_out = false;
     nori_status rc = nr_job_begin(engine, &job, err);
     if (rc != NORI_OK || !job) return rc;
-    if (is_of_guards(job->plan.action))
-        rc = move_guards(engine, job, err);
-    else
-        rc = job->plan.is_move ? move(engine, job, err) : merge(engine, job, err);
+    rc = carry_out(engine, job, err);
     nr_job_end(engine, job, rc, err);
     if (rc != NORI_OK) return rc;
     *done_out = true;
-    nr_obsolete_unlink(engine);
+    nr_obsolete_unlink_due(engine);
     return NORI_OK;
 }

@@ -18,6 +18,7 @@
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "compact/scheduler.h"
+#include "compact/shape.h"
 #include "engine/decisions.h"
 #include "engine/events.h"
 #include "io/env.h"
@@ -77,6 +78,7 @@ struct nr_job {
     uint64_t decision_id;
     struct nr_buffer from;                  /* Where the plan's start lies, once a part of the merge is installed. */
     uint64_t begun_us, bytes_in, bytes_out; /* What it came to. */
+    struct nr_work *work;                   /* Of a merge that is not installed yet (compaction.c). */
     struct nr_job *next NR_GUARDED;         /* By lock. */
 };
 
@@ -109,6 +111,7 @@ struct nori_engine {
     bool is_read_only;
     struct nori_options options;
     struct nr_merge_context merging;
+    struct nr_shape_costs shape_costs; /* Where they are not measured. */
     struct nr_block_cache *blocks;
     struct nr_table_cache *tables;
 
@@ -210,7 +213,7 @@ struct nori_engine {
 
     struct nr_mutex obsolete_lock;
     struct nr_table_file *obsolete NR_GUARDED; /* By obsolete_lock: unreferenced files, to be unlinked. */
-    _Atomic uint64_t obsolete_count;
+    _Atomic uint64_t obsolete_count, obsolete_bytes;
     _Atomic uint64_t file_bytes; /* Of all table files, those only scans hold too. */
     _Atomic uint32_t log_holds;  /* Checkpoints that copy the log: it is not collected. */
 
@@ -427,6 +430,11 @@ NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct n
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
 
+/* ---------------------------------------------------------------- filters (filters.c) */
+
+/* Bits per key of the next tables of a level, whose own option does not say; 'engine' as in nr_merge_context. */
+double nr_filters_bits(void *engine, uint32_t level);
+
 /* ---------------------------------------------------------------- heat (heat.c) */
 
 /* Folds the activity of all slots if the last time is a tenth of an interval ago. Locked: under engine.lock. */
@@ -450,10 +458,10 @@ void nr_arrivals_count(const struct nr_arrivals *arrivals, uint64_t file_bytes);
 void nr_arrivals_clear(struct nr_arrivals *arrivals);
 /* A job was installed: what its slots got from above, and what was written for them ('first_number' as in
  * nr_merge_job). Its slots are still busy. */
-void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_job *job, const struct nr_merge_target *results,
                       uint64_t first_number);
 /* Likewise, of one that moves its runs. */
-void nr_heat_note_move(struct nori_engine *engine, const struct nr_plan *plan);
+void nr_heat_note_move(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan);
 
 /* The file HEAT. Nothing fails with it: lost heat is learned anew. Load: at the end of open, alone. */
 void nr_heat_load(struct nori_engine *engine);
@@ -468,7 +476,8 @@ void nr_heat_maintain(struct nori_engine *engine, uint64_t now_us);
 /* The manifest turn: one edit at a time. */
 void nr_turn_take(struct nori_engine *engine);
 void nr_turn_give(struct nori_engine *engine);
-/* In the turn: applies, makes durable, installs. Frees nothing of the edit. A failure of the manifest poisons. */
+/* In the turn: applies, appends to the manifest, installs; what flushes (flushed_layers > 0) is made durable before it
+ * is installed. Frees nothing of the edit. A failure of the manifest poisons. */
 NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
                                         struct nori_error *err);
 /* The files of a new run (NULL: none) that are new themselves, with numbers from 'first_number' on, into an edit. */
@@ -484,6 +493,8 @@ NORI_WARN_UNUSED nori_status nr_manifest_renew(struct nori_engine *engine, struc
 void nr_file_unreferenced(void *engine, struct nr_table_file *file);
 /* Unlinks what nothing refers to, once the manifest's mark is durable. */
 void nr_obsolete_unlink(struct nori_engine *engine);
+/* The same if enough has come together, or space is short. */
+void nr_obsolete_unlink_due(struct nori_engine *engine);
 /* The log's segments that no memtable needs, likewise. */
 void nr_log_collect(struct nori_engine *engine);
 
@@ -513,6 +524,12 @@ void nr_rewards_drop(struct nori_engine *engine);
 void nr_shape_update_due(struct nori_engine *engine);
 /* Of the maintenance round: wakes the planner when something that has expired is to be cleaned. */
 void nr_expire_maintain(struct nori_engine *engine, uint64_t now_us);
+/* A job: the merge, which is all its I/O on tables, and the edit, then release, which gives back what was merged.
+ * '*is_part_out' true: there is more of the job, and all of it again. */
+NORI_WARN_UNUSED nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, bool *is_part_out,
+                                            struct nori_error *err);
+void nr_job_release(struct nr_job *job);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
 /* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
@@ -534,6 +551,10 @@ NORI_WARN_UNUSED nori_status nr_learn_encode(struct nori_engine *engine, struct 
 void nr_learn_decode(struct nori_engine *engine, nori_slice writes, nori_slice reads);
 /* What a flush wrote (NULL: nothing). It is read through the table cache; what cannot be read is not learned. */
 void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run);
+/* Keys that cut the file's data into 'count' parts: nr_table_sample, through the table cache. */
+NORI_WARN_UNUSED nori_status nr_learn_sample(struct nori_engine *engine, struct nr_table_file *file, size_t count,
+                                             void (*fn)(void *arg, nori_slice key, uint64_t bytes), void *arg,
+                                             struct nori_error *err);
 /* A key that a get asked the levels for. Does not wait. */
 void nr_learn_read(struct nori_engine *engine, nori_slice key);
 /* One in NR_READ_SAMPLING of them. Threads that share a stripe may lose each other's counts. */

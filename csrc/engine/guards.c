@@ -47,15 +47,10 @@ failed:
 static nori_status sample_run(struct nori_engine *engine, const struct nr_run *run, struct sampling *sampling,
                               struct nori_error *err)
 {
-    struct nr_read read = {0};
     nori_status rc = NORI_OK;
     for (size_t i = nr_run_seek(run, sampling->start); i < run->slice_count && rc == NORI_OK; i++) {
-        struct nr_table *table = NULL;
         if (!nr_bound_above(sampling->end, run->slices[i].start)) break;
-        unsigned stripe = nr_epoch_enter(&engine->epoch);
-        rc = nr_table_cache_find(engine->tables, &run->slices[i].file->handle, &read, &table, err);
-        if (rc == NORI_OK) nr_table_sample(table, SAMPLES_PER_TABLE, add_sample, sampling);
-        nr_epoch_leave(&engine->epoch, stripe);
+        rc = nr_learn_sample(engine, run->slices[i].file, SAMPLES_PER_TABLE, add_sample, sampling, err);
         add_sample(sampling, run->slices[i].start, 1);
     }
     if (rc == NORI_OK && sampling->is_out_of_memory) rc = nr_fail_memory(err, sizeof(struct nr_guard_sample));
@@ -120,35 +115,20 @@ static nori_status step_slot(const struct nr_version *version, const struct nr_s
     return NORI_OK;
 }
 
-/* The level's guards with the new ones among them, into the edit. */
-static nori_status add_guards(struct nori_engine *engine, struct nr_edit *edit, const struct nr_version *version,
-                              uint32_t level, const nori_slice *more, size_t more_count, struct nori_error *err)
-{
-    const struct nr_level *old = version->levels[level];
-    size_t count = 0, next_more = 0;
-    nori_slice *guards = nr_alloc((old->slot_count + more_count) * sizeof *guards);
-    if (!guards) return nr_fail_memory(err, (old->slot_count + more_count) * sizeof *guards);
-    for (size_t i = 1; i <= old->slot_count; i++) {
-        bool is_last = i == old->slot_count;
-        nori_slice guard = is_last ? nr_slice(NULL, 0) : nr_level_slot(old, i)->start;
-        while (next_more < more_count && (is_last || nr_slice_compare(more[next_more], guard) < 0))
-            guards[count++] = more[next_more++];
-        if (is_last) break;
-        if (next_more < more_count && nr_slice_equal(more[next_more], guard)) next_more++;
-        guards[count++] = guard;
-    }
-    uint64_t first_slot_id = atomic_fetch_add(&engine->next_slot_id, more_count + 1);
-    nori_status rc = nr_edit_set_guards(edit, level, guards, count, first_slot_id, 0, err);
-    nr_free(guards);
-    return rc;
-}
-
 static void note_unsplittable(struct nori_engine *engine, uint64_t slot_id)
 {
     nr_mutex_lock(&engine->lock);
     engine->unsplittable[engine->unsplittable_next++ % NR_ARRAY_LEN(engine->unsplittable)] = slot_id;
     if (engine->unsplittable_count < NR_ARRAY_LEN(engine->unsplittable)) engine->unsplittable_count++;
     nr_mutex_unlock(&engine->lock);
+}
+
+/* Below it levels are empty, and not cut before data comes to them. */
+static uint32_t deepest_cut(const struct nr_version *version)
+{
+    uint32_t level = (uint32_t)version->level_count - 1;
+    while (level > 0 && version->levels[level]->max_run_count == 0 && version->levels[level]->slot_count == 1) level--;
+    return level;
 }
 
 nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan, struct nori_error *err)
@@ -174,8 +154,10 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
         goto out;
     }
     NR_CHECK(nr_edit_create(&edit, err));
-    for (uint32_t level = plan->source_level; level < version->level_count; level++)
-        NR_CHECK(add_guards(engine, edit, version, level, guards, count, err));
+    uint32_t deepest = deepest_cut(version);
+    for (uint32_t level = plan->source_level; level <= NR_MAX(deepest, plan->source_level); level++)
+        NR_CHECK(
+            nr_edit_add_guards(edit, level, guards, count, atomic_fetch_add(&engine->next_slot_id, count + 1), err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);
@@ -191,22 +173,17 @@ nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *pl
     struct nr_view *view = nr_view_acquire(engine);
     const struct nr_version *version = view->version;
     const struct nr_level *old = version->levels[plan->source_level];
-    size_t count = 0;
-    nori_slice *guards = nr_alloc(old->slot_count * sizeof *guards);
+    size_t count = 0, first = nr_level_seek(old, plan->start);
+    nori_slice *guards = nr_alloc(plan->join_count * sizeof *guards);
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
 
-    if (!guards) NR_CHECK(nr_fail_memory(err, old->slot_count * sizeof *guards));
+    if (!guards) NR_CHECK(nr_fail_memory(err, plan->join_count * sizeof *guards));
     /* What was installed since the plan was made touched none of these slots, but level 0 may stand otherwise. */
     if (!nr_version_may_join(version, plan->source_level, plan->start, plan->end)) goto out;
-    for (size_t i = 1; i < old->slot_count; i++) {
-        nori_slice guard = nr_level_slot(old, i)->start;
-        bool is_inside = nr_slice_compare(guard, plan->start) > 0 && nr_bound_above(plan->end, guard);
-        if (!is_inside) guards[count++] = guard;
-    }
+    for (size_t i = first + 1; i < first + plan->join_count; i++) guards[count++] = nr_level_slot(old, i)->start;
     NR_CHECK(nr_edit_create(&edit, err));
-    /* No slot is new: the joined one keeps the id of its first. */
-    NR_CHECK(nr_edit_set_guards(edit, plan->source_level, guards, count, atomic_load(&engine->next_slot_id), 0, err));
+    NR_CHECK(nr_edit_remove_guards(edit, plan->source_level, guards, count, err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);
@@ -227,7 +204,9 @@ nori_status nr_shift_install(struct nori_engine *engine, const struct nr_plan *p
     struct nr_edit *edit = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
-    NR_CHECK(nr_shift_edit(edit, view->version, plan->source_level, plan->split_count, next_run_id, engine, err));
+    size_t slot_count = view->version->levels[plan->source_level]->slot_count;
+    NR_CHECK(nr_shift_edit(edit, view->version, plan->source_level, plan->split_count,
+                           atomic_fetch_add(&engine->next_slot_id, slot_count), next_run_id, engine, err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);

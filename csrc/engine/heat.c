@@ -101,32 +101,37 @@ static uint64_t new_bytes(const struct nr_run *run, uint64_t first_number)
 }
 
 /* What came down to a slot from the level above. To level 1 it came by the flush. */
-static void count_arrived(const struct nr_plan *plan, struct nr_slot *target)
+static void count_arrived(const struct nr_version *version, const struct nr_plan *plan, struct nr_slot *target)
 {
+    const struct nr_slot *level0 = nr_version_level0(version);
     nori_slice start = nr_slice_compare(target->start, plan->start) < 0 ? plan->start : target->start;
     struct nr_bound end = nr_bound_compare(target->end, plan->end) < 0 ? target->end : plan->end;
-    for (size_t j = 0; j < plan->run_count && plan->action == NR_ACTION_PROMOTE; j++)
-        nr_activity_count_arrived(target->activity, nr_epoch_stripe_of_thread(),
-                                  nr_run_bytes_in(plan->slot->runs[plan->first_run + j], start, end));
+    uint64_t bytes = 0;
+    if (plan->action != NR_ACTION_PROMOTE) return;
+    for (size_t i = 0; i < plan->run_count; i++)
+        bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], start, end);
+    for (size_t i = 0; i < plan->l0_count; i++) bytes += nr_run_bytes_in(level0->runs[plan->l0_first + i], start, end);
+    nr_activity_count_arrived(target->activity, nr_epoch_stripe_of_thread(), bytes);
 }
 
-void nr_heat_note_job(struct nori_engine *engine, const struct nr_plan *plan, const struct nr_merge_target *results,
+void nr_heat_note_job(struct nori_engine *engine, const struct nr_job *job, const struct nr_merge_target *results,
                       uint64_t first_number)
 {
+    const struct nr_plan *plan = &job->plan;
     if (plan->action == NR_ACTION_MERGE_L0) return; /* Level 0 is no slot of its own. */
     nr_mutex_lock(&engine->lock);
     if (plan->target_count == 0) plan->slot->activity->state.bytes_rewritten += new_bytes(results[0].run, first_number);
     for (size_t i = 0; i < plan->target_count; i++) {
         plan->targets[i].slot->activity->state.bytes_rewritten += new_bytes(results[i].run, first_number);
-        count_arrived(plan, plan->targets[i].slot);
+        count_arrived(job->version, plan, plan->targets[i].slot);
     }
     nr_mutex_unlock(&engine->lock);
 }
 
-void nr_heat_note_move(struct nori_engine *engine, const struct nr_plan *plan)
+void nr_heat_note_move(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan)
 {
     nr_mutex_lock(&engine->lock);
-    for (size_t i = 0; i < plan->target_count; i++) count_arrived(plan, plan->targets[i].slot);
+    for (size_t i = 0; i < plan->target_count; i++) count_arrived(version, plan, plan->targets[i].slot);
     nr_mutex_unlock(&engine->lock);
 }
 

@@ -1,10 +1,16 @@
 /* Installing edits, one at a time, and letting go of what they release.
  *
- * The order is fixed: tables are on disk, then the edit, then the view changes; files and log segments that nothing
- * refers to are unlinked once the mark that promises the edit is on disk, too. */
+ * The order is fixed: tables are on disk, then the edit is written, then the view changes. A flush's edit is synced at
+ * once; those of compactions, which hold the same data as before, share the sync that comes before the unlinking of
+ * what they release: files and log segments go when the edits and the mark that promises them are on disk. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+
+/* What a compaction releases waits for the next ones, whose edits are synced with its own, but not for more than that:
+ * so many files, or as much as so many tables. */
+#define OBSOLETE_FILES 32
+#define OBSOLETE_TABLES 4
 
 void nr_turn_take(struct nori_engine *engine)
 {
@@ -64,9 +70,11 @@ nori_status nr_manifest_renew(struct nori_engine *engine, struct nr_version *ver
 }
 
 /* The manifest's own failure, not that of memory or space, ends all writing. */
-static nori_status append(struct nori_engine *engine, const struct nr_edit *edit, struct nori_error *err)
+static nori_status append(struct nori_engine *engine, const struct nr_edit *edit, bool is_durable,
+                          struct nori_error *err)
 {
     nori_status rc = nr_manifest_append(engine->manifest, edit, err);
+    if (rc == NORI_OK && is_durable) rc = nr_manifest_sync(engine->manifest, err);
     if (rc != NORI_OK && rc != NORI_NO_MEMORY && !nr_manifest_is_torn(engine->manifest)) nr_engine_poison(engine, err);
     return rc;
 }
@@ -93,7 +101,7 @@ nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t 
 #endif
     if (nr_manifest_is_large(engine->manifest) || nr_manifest_is_torn(engine->manifest))
         NR_CHECK(nr_manifest_renew(engine, view->version, err));
-    NR_CHECK(append(engine, edit, err));
+    NR_CHECK(append(engine, edit, flushed_layers > 0, err));
     const struct nr_counters *edited = nr_edit_counters(edit);
     engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
     engine->counters.log_number = NR_MAX(engine->counters.log_number, edited->log_number);
@@ -133,6 +141,7 @@ void nr_file_unreferenced(void *arg, struct nr_table_file *file)
     engine->obsolete = file;
     nr_mutex_unlock(&engine->obsolete_lock);
     atomic_fetch_add(&engine->obsolete_count, 1);
+    atomic_fetch_add(&engine->obsolete_bytes, file->file_bytes);
     atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
 }
 
@@ -164,14 +173,27 @@ static bool settle(struct nori_engine *engine)
 /* A later round tries again. */
 static void put_back(struct nori_engine *engine, struct nr_table_file *file)
 {
-    uint64_t count = 1;
-    struct nr_table_file *last = file;
-    for (; last->next; last = last->next) count++;
+    uint64_t count = 0, bytes = 0;
+    struct nr_table_file *last = NULL;
+    for (struct nr_table_file *next = file; next; next = next->next) {
+        last = next;
+        bytes += next->file_bytes;
+        count++;
+    }
     nr_mutex_lock(&engine->obsolete_lock);
     last->next = engine->obsolete;
     engine->obsolete = file;
     nr_mutex_unlock(&engine->obsolete_lock);
     atomic_fetch_add(&engine->obsolete_count, count);
+    atomic_fetch_add(&engine->obsolete_bytes, bytes);
+}
+
+void nr_obsolete_unlink_due(struct nori_engine *engine)
+{
+    uint64_t most_bytes = OBSOLETE_TABLES * (uint64_t)engine->options.table_bytes;
+    if (atomic_load(&engine->obsolete_count) >= OBSOLETE_FILES || atomic_load(&engine->obsolete_bytes) >= most_bytes ||
+        atomic_load_explicit(&engine->is_out_of_space, memory_order_relaxed))
+        nr_obsolete_unlink(engine);
 }
 
 void nr_obsolete_unlink(struct nori_engine *engine)
@@ -183,6 +205,7 @@ void nr_obsolete_unlink(struct nori_engine *engine)
     struct nr_table_file *file = engine->obsolete;
     engine->obsolete = NULL;
     atomic_store(&engine->obsolete_count, 0);
+    atomic_store(&engine->obsolete_bytes, 0);
     nr_mutex_unlock(&engine->obsolete_lock);
     bool is_settled = settle(engine);
     if (file && !is_settled && !atomic_load(&engine->is_poisoned)) {

@@ -60,14 +60,19 @@ bool nr_job_is_busy(const struct nori_engine *engine, uint32_t level, uint64_t s
     return false;
 }
 
+static bool takes_from_l0(const struct nr_plan *plan)
+{
+    return plan->action == NR_ACTION_ADMIT || plan->l0_count > 0;
+}
+
 /* Whether a running job has locked what the plan would touch. A merge inside level 0 and admissions keep out of each
  * other's time: its run may span gaps between its inputs only while nothing newer is admitted below them. */
 static bool conflicts(const struct nori_engine *engine, const struct nr_job *job)
 {
     for (const struct nr_job *other = engine->jobs; other; other = other->next) {
-        bool merges = other->plan.action == NR_ACTION_MERGE_L0, admits = other->plan.action == NR_ACTION_ADMIT;
-        if (job->plan.action == NR_ACTION_MERGE_L0 && (merges || admits)) return true;
-        if (job->plan.action == NR_ACTION_ADMIT && merges) return true;
+        bool merges = other->plan.action == NR_ACTION_MERGE_L0;
+        if (job->plan.action == NR_ACTION_MERGE_L0 && (merges || takes_from_l0(&other->plan))) return true;
+        if (takes_from_l0(&job->plan) && merges) return true;
     }
     for (size_t i = 0; i < job->busy_count; i++)
         if (nr_job_is_busy(engine, job->busy[i].level, job->busy[i].slot_id)) return true;

@@ -23,6 +23,23 @@ void nr_learn_close(struct nori_engine *engine)
     engine->writes = engine->reads = NULL;
 }
 
+nori_status nr_learn_sample(struct nori_engine *engine, struct nr_table_file *file, size_t count,
+                            void (*fn)(void *arg, nori_slice key, uint64_t bytes), void *arg, struct nori_error *err)
+{
+    struct nr_read read = {0};
+    struct nr_table *table = NULL;
+    if (engine->merging.model) {
+        engine->merging.model->sample(file, count, fn, arg);
+        return NORI_OK;
+    }
+    unsigned stripe = nr_epoch_enter(&engine->epoch);
+    nori_status rc = nr_table_cache_find(engine->tables, &file->handle, &read, &table, err);
+    if (rc == NORI_OK) nr_table_sample(table, count, fn, arg);
+    nr_epoch_leave(&engine->epoch, stripe);
+    nr_read_clear(&read);
+    return rc;
+}
+
 nori_status nr_learn_encode(struct nori_engine *engine, struct nr_buffer *writes, struct nr_buffer *reads,
                             struct nori_error *err)
 {
@@ -58,29 +75,26 @@ void nr_learn_decode(struct nori_engine *engine, nori_slice writes, nori_slice r
 /* Under engine.lock. */
 static void add_write(void *arg, nori_slice key, uint64_t bytes)
 {
-    nr_sketch_add(((struct nori_engine *)arg)->writes, key, bytes);
+    struct nori_engine *engine = arg;
+    nr_mutex_lock(&engine->lock);
+    nr_sketch_add(engine->writes, key, bytes);
+    nr_mutex_unlock(&engine->lock);
 }
 
 void nr_learn_flush(struct nori_engine *engine, const struct nr_run *run)
 {
     struct nori_error error;
-    struct nr_read read = {0};
     const struct nori_options *options = &engine->options;
     uint64_t limit =
         NR_MAX(options->level1_bytes * WRITES_LEVELS, options->memtable.flush_trigger_bytes * WRITES_FLUSHES);
     if (!run || !engine->writes) return;
     for (size_t i = 0; i < run->slice_count; i++) {
-        struct nr_table *table = NULL;
-        unsigned stripe = nr_epoch_enter(&engine->epoch);
-        if (nr_table_cache_find(engine->tables, &run->slices[i].file->handle, &read, &table, &error) == NORI_OK) {
-            nr_mutex_lock(&engine->lock);
-            nr_table_sample(table, SAMPLES_PER_FLUSH, add_write, engine);
-            if (nr_sketch_total(engine->writes) > limit) nr_sketch_decay(engine->writes);
-            nr_mutex_unlock(&engine->lock);
-        }
-        nr_epoch_leave(&engine->epoch, stripe);
+        if (nr_learn_sample(engine, run->slices[i].file, SAMPLES_PER_FLUSH, add_write, engine, &error) != NORI_OK)
+            continue;
+        nr_mutex_lock(&engine->lock);
+        if (nr_sketch_total(engine->writes) > limit) nr_sketch_decay(engine->writes);
+        nr_mutex_unlock(&engine->lock);
     }
-    nr_read_clear(&read);
 }
 
 void nr_learn_read(struct nori_engine *engine, nori_slice key)

@@ -131,6 +131,7 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
         .next_number = next_number,
         .next_run_id = next_run_id,
         .admit_bytes = admit_bytes,
+        .filter_bits = nr_filters_bits,
         .on_unreferenced = nr_file_unreferenced,
         .part_bytes = (uint64_t)options->io.compaction_slice_mib << 20,
         .job_bytes = &engine->job_bytes,
@@ -156,6 +157,7 @@ static nori_status open_locked(struct nori_engine *engine, const struct nori_ope
     else
         NR_CHECK(nr_database_recover(engine, params, err));
     nr_scheduler_init(&engine->scheduler, &engine->options);
+    engine->shape_costs = NR_SHAPE_DEFAULT_COSTS;
     if (!params->read_only) NR_CHECK(nr_learn_open(engine, err));
     nr_heat_load(engine);
     if (!params->read_only) {

@@ -52,6 +52,9 @@ static const char *const compression_names[] = {"none", "lz4", "zstd", NULL};
 #define MAX_BLOCK_BYTES (16 << 20)
 #define MAX_BITS_PER_KEY 64.0
 #define DEFAULT_BLOCK_BYTES 4096
+/* From here on zstd: 25 GiB and more, where a block comes from a disk that takes longer than zstd does, and a quarter
+ * less of it to store and cache counts (benchmarks/README.md). */
+#define DEFAULT_ZSTD_LEVEL 3
 
 /* An option's name is its member's path. */
 #define NAMED(member) .name = #member, .offset = offsetof(struct nori_options, member)
@@ -146,8 +149,11 @@ void nori_options_init(struct nori_options *options)
     }
     memcpy(options->pressure.weights, weights, sizeof(weights));
     memcpy(options->pressure.zones, zones, sizeof(zones));
-    options->level_count = 1;
-    options->levels[0] = (struct nori_level_options){NORI_COMPRESSION_LZ4, DEFAULT_BLOCK_BYTES, -1.0};
+    options->level_count = DEFAULT_ZSTD_LEVEL + 1;
+    for (int i = 0; i <= DEFAULT_ZSTD_LEVEL; i++) {
+        options->levels[i] = (struct nori_level_options){
+            i < DEFAULT_ZSTD_LEVEL ? NORI_COMPRESSION_LZ4 : NORI_COMPRESSION_ZSTD, DEFAULT_BLOCK_BYTES, -1.0};
+    }
 }
 
 /* ---------------------------------------------------------------- text of numbers */

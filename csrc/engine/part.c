@@ -18,19 +18,19 @@ static size_t count_left(const struct nr_slot *old, size_t count, const struct n
 }
 
 /* Level 0 is not locked: flushes put runs before the plan's, other admissions take some away. */
-static void find_l0_runs(const struct nr_slot *old, const struct nr_slot *level0, struct nr_plan *plan)
+static void find_l0_runs(const struct nr_slot *old, const struct nr_slot *level0, size_t *first_run, size_t *run_count)
 {
     size_t first = 0, count = 0;
     for (size_t i = 0; i < level0->run_count; i++) {
         bool is_of_plan = false;
-        for (size_t j = plan->first_run; j < plan->first_run + plan->run_count && !is_of_plan; j++)
+        for (size_t j = *first_run; j < *first_run + *run_count && !is_of_plan; j++)
             is_of_plan = old->runs[j]->run_id == level0->runs[i]->run_id;
         if (!is_of_plan) continue;
         if (count == 0) first = i;
         count = i + 1 - first;
     }
-    plan->first_run = first;
-    plan->run_count = count;
+    *first_run = first;
+    *run_count = count;
 }
 
 /* Under engine.lock. */
@@ -39,8 +39,10 @@ static void plan_rest(const struct nr_version *version, struct nr_job *job)
     struct nr_plan *plan = &job->plan;
     struct nr_slot *slot = find_again(version, plan->slot);
     size_t kept = 0;
+    const struct nr_slot *before = nr_version_level0(job->version), *level0 = nr_version_level0(version);
+    find_l0_runs(before, level0, &plan->l0_first, &plan->l0_count);
     if (plan->action == NR_ACTION_ADMIT)
-        find_l0_runs(nr_version_level0(job->version), nr_version_level0(version), plan);
+        find_l0_runs(before, level0, &plan->first_run, &plan->run_count);
     else
         plan->run_count = count_left(plan->slot, plan->run_count, slot);
     plan->slot = slot;

@@ -13,7 +13,7 @@
 /* Measured, but on the simulated disk, where the same seed is to be the same run. */
 static struct nr_shape_costs measure_costs(struct nori_engine *engine)
 {
-    struct nr_shape_costs costs = NR_SHAPE_DEFAULT_COSTS;
+    struct nr_shape_costs costs = engine->shape_costs;
     struct nori_latency latency;
     if (engine->env->inline_background) return costs;
     nr_histogram_summary(&engine->latency[NORI_LATENCY_GET], &latency);

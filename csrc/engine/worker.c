@@ -230,6 +230,7 @@ static void compaction_thread(void *arg)
         nori_status rc = NORI_OK;
         while (rc == NORI_OK && done && !is_stopping(engine)) rc = nr_compact_once(engine, &done, NULL);
         if (rc == NORI_OK && !done) nr_pressure_note_idle(engine, round);
+        nr_obsolete_unlink(engine);
         nr_mutex_lock(&engine->lock);
         uint64_t now_us = nr_env_monotonic_us(engine->env);
         uint64_t retry_us = engine->compaction_retry_us > now_us ? engine->compaction_retry_us : 0;

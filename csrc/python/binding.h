@@ -181,6 +181,10 @@ int py_options_from(PyObject *module, PyObject *pairs, struct nori_options *opti
 /* An array of 'pairs', which borrows from '*owner_out'; both are given back by the caller (PyMem_Free). */
 int py_overrides_from(PyObject *pairs, struct nori_override **overrides_out, size_t *count_out, PyObject **owner_out);
 
+/* ---------------------------------------------------------------- simulate.c */
+
+PyObject *py_simulate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
 /* ---------------------------------------------------------------- engine.c */
 
 PyObject *py_engine_open(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);

@@ -204,6 +204,8 @@ static PyMethodDef module_methods[] = {
               "All options as they are by default."),
     PY_METHOD("latency_bounds", py_latency_bounds, METH_NOARGS, "($module, /)",
               "Upper bounds, in microseconds, by which Engine._latency_counts() counts."),
+    PY_METHOD("simulate", py_simulate, PY_FAST, "($module, options, numbers, ranges, progress, /)",
+              "What the engine would do: see nori_lsm.simulate."),
     PY_METHOD("_report_unraisable", py_report_unraisable, PY_FAST, "($module, exception, source, /)",
               "Hands an exception that nobody can catch to sys.unraisablehook."),
     PY_METHOD("_register", module_register, METH_VARARGS | METH_KEYWORDS, "($module, /, **makers)",

@@ -13,6 +13,8 @@
  * Each shard has two queues, oldest first. Blocks that gets brought in wait in the main queue: at the head a block that
  * was hit meanwhile loses some heat and goes to the end, any other is evicted. Blocks that scans brought in wait in a
  * queue of their own that has an eighth of the room, once room is short; a get moves them over when their turn comes.
+ *
+ * A file that goes takes its blocks along: each shard keeps them in lists by file.
  */
 
 #define MAX_SHARDS 16
@@ -20,6 +22,7 @@
 #define BYTES_PER_BUCKET 2048
 #define MAX_HEAT 3
 #define SCAN_SHARE 8
+#define FILE_LISTS 256
 #define LIMBO_SHARE 32
 #define LIMBO_BYTES (64u << 10)
 
@@ -30,13 +33,14 @@ struct queue {
 
 struct shard {
     _Alignas(64) struct nr_mutex lock;
-    _Atomic(struct nr_cached_block *) *buckets; /* Owned. Written under lock. */
-    size_t bucket_mask;                         /* Immutable. */
-    size_t budget_bytes;                        /* Immutable. */
-    struct queue main NR_GUARDED;               /* By lock. */
-    struct queue scan NR_GUARDED;               /* By lock. */
-    _Atomic size_t bytes;                       /* Of both queues. Written under lock. */
-    struct queue limbo NR_GUARDED;              /* By lock: evicted, to be retired. */
+    _Atomic(struct nr_cached_block *) *buckets;           /* Owned. Written under lock. */
+    size_t bucket_mask;                                   /* Immutable. */
+    size_t budget_bytes;                                  /* Immutable. */
+    struct queue main NR_GUARDED;                         /* By lock. */
+    struct queue scan NR_GUARDED;                         /* By lock. */
+    _Atomic size_t bytes;                                 /* Of both queues. Written under lock. */
+    struct queue limbo NR_GUARDED;                        /* By lock: evicted, to be retired. */
+    struct nr_cached_block *files[FILE_LISTS] NR_GUARDED; /* By lock: blocks of files whose numbers are alike. */
 };
 
 struct nr_block_cache {
@@ -69,7 +73,9 @@ struct nr_cached_block *nr_block_create(uint64_t file_number, uint64_t offset, s
     block->file_number = file_number;
     block->offset = offset;
     atomic_init(&block->next, NULL);
-    block->clock_next = NULL;
+    block->clock_next = block->clock_previous = NULL;
+    block->file_next = block->file_previous = NULL;
+    block->is_of_scan = false;
     block->size = size;
     return block;
 }
@@ -189,6 +195,7 @@ struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64
 static void push(struct queue *queue, struct nr_cached_block *block)
 {
     block->clock_next = NULL;
+    block->clock_previous = queue->tail;
     if (queue->tail) {
         queue->tail->clock_next = block;
     } else {
@@ -198,18 +205,53 @@ static void push(struct queue *queue, struct nr_cached_block *block)
     queue->bytes += charge_of(block);
 }
 
+static void take_out(struct queue *queue, struct nr_cached_block *block)
+{
+    if (block->clock_previous)
+        block->clock_previous->clock_next = block->clock_next;
+    else
+        queue->head = block->clock_next;
+    if (block->clock_next)
+        block->clock_next->clock_previous = block->clock_previous;
+    else
+        queue->tail = block->clock_previous;
+    queue->bytes -= charge_of(block);
+}
+
 static struct nr_cached_block *pop(struct queue *queue)
 {
     struct nr_cached_block *block = queue->head;
-    queue->head = block->clock_next;
-    if (!queue->head) queue->tail = NULL;
-    queue->bytes -= charge_of(block);
+    take_out(queue, block);
     return block;
 }
 
-/* Takes a block that has left its queue out of its bucket. */
+static struct nr_cached_block **find_file_list(struct shard *shard, uint64_t file_number)
+{
+    return &shard->files[file_number % FILE_LISTS];
+}
+
+static void link_to_file_locked(struct shard *shard, struct nr_cached_block *block)
+{
+    struct nr_cached_block **list = find_file_list(shard, block->file_number);
+    block->file_next = *list;
+    block->file_previous = NULL;
+    if (*list) (*list)->file_previous = block;
+    *list = block;
+}
+
+static void unlink_from_file_locked(struct shard *shard, struct nr_cached_block *block)
+{
+    if (block->file_previous)
+        block->file_previous->file_next = block->file_next;
+    else
+        *find_file_list(shard, block->file_number) = block->file_next;
+    if (block->file_next) block->file_next->file_previous = block->file_previous;
+}
+
+/* Takes a block that has left its queue out of its bucket and from its file. */
 static void unlink_locked(struct shard *shard, struct nr_cached_block *block)
 {
+    unlink_from_file_locked(shard, block);
     _Atomic(struct nr_cached_block *) *at = find_bucket(shard, hash_place(block->file_number, block->offset));
     struct nr_cached_block *found;
 
@@ -238,6 +280,7 @@ static void make_room_locked(struct shard *shard, size_t needed)
         if (heat > 0) {
             atomic_store_explicit(&block->heat, (uint8_t)(heat - 1), memory_order_relaxed);
             push(&shard->main, block);
+            block->is_of_scan = false;
         } else {
             unlink_locked(shard, block);
         }
@@ -257,6 +300,8 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
         make_room_locked(shard, charge_of(block));
         nr_block_ref(block);
         push(is_scan ? &shard->scan : &shard->main, block);
+        block->is_of_scan = is_scan;
+        link_to_file_locked(shard, block);
         atomic_fetch_add_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
         atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);
         atomic_store_explicit(bucket, block, memory_order_seq_cst);
@@ -266,18 +311,15 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
     if (evicted) nr_epoch_retire(cache->epoch, &evicted->link);
 }
 
-static void drop_from_queue_locked(struct shard *shard, struct queue *queue, uint64_t file_number)
+static void drop_file_locked(struct shard *shard, uint64_t file_number)
 {
-    struct queue kept = {NULL, NULL, 0};
-    while (queue->head) {
-        struct nr_cached_block *block = pop(queue);
-        if (block->file_number == file_number) {
-            unlink_locked(shard, block);
-        } else {
-            push(&kept, block);
-        }
+    struct nr_cached_block *next, *block = *find_file_list(shard, file_number);
+    for (; block; block = next) {
+        next = block->file_next;
+        if (block->file_number != file_number) continue;
+        take_out(block->is_of_scan ? &shard->scan : &shard->main, block);
+        unlink_locked(shard, block);
     }
-    *queue = kept;
 }
 
 void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number)
@@ -286,8 +328,7 @@ void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number
         struct shard *shard = &cache->shards[i];
         struct nr_cached_block *evicted;
         nr_mutex_lock(&shard->lock);
-        drop_from_queue_locked(shard, &shard->main, file_number);
-        drop_from_queue_locked(shard, &shard->scan, file_number);
+        drop_file_locked(shard, file_number);
         evicted = take_limbo_locked(shard, true);
         nr_mutex_unlock(&shard->lock);
         if (evicted) nr_epoch_retire(cache->epoch, &evicted->link);

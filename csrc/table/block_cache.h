@@ -16,9 +16,11 @@ struct nr_cached_block {
     _Atomic uint8_t heat;  /* 0..3, for CLOCK. Relaxed. */
     uint64_t file_number;
     uint64_t offset;
-    _Atomic(struct nr_cached_block *) next; /* In the bucket. */
-    struct nr_cached_block *clock_next;     /* By the shard's lock. */
-    size_t size;                            /* Of data; the charge is this and the header. */
+    _Atomic(struct nr_cached_block *) next;              /* In the bucket. */
+    struct nr_cached_block *clock_next, *clock_previous; /* By the shard's lock, as all below: the queue it is in, */
+    struct nr_cached_block *file_next, *file_previous;   /* its file's blocks in the shard, */
+    bool is_of_scan;                                     /* and which queue. */
+    size_t size;                                         /* Of data; the charge is this and the header. */
     uint8_t data[];
 };
 

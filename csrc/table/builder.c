@@ -7,6 +7,7 @@
 #include "table/block.h"
 #include "table/filter.h"
 #include "table/index.h"
+#include "table/ribbon.h"
 #include "table/sections.h"
 
 /* Stored blocks are gathered up to this before they are written. */
@@ -291,7 +292,7 @@ static nori_status add_section(struct nr_table_builder *builder, enum nr_section
     uint64_t offset = builder->written_bytes + builder->output.size, stored_bytes = 0;
     NR_CHECK(store(builder, payload, NORI_COMPRESSION_NONE, &stored_bytes, err));
     NR_CHECK(nr_buffer_append_fixed32(&builder->directory, kind, err));
-    NR_CHECK(nr_buffer_append_fixed32(&builder->directory, 0, err));
+    NR_CHECK(nr_buffer_append_fixed32(&builder->directory, kind == NR_SECTION_RIBBON ? NR_SECTION_IGNORABLE : 0, err));
     NR_CHECK(nr_buffer_append_fixed64(&builder->directory, offset, err));
     NR_CHECK(nr_buffer_append_fixed64(&builder->directory, stored_bytes, err));
 out:
@@ -342,16 +343,30 @@ out:
     return rc;
 }
 
+static nori_status add_filter(struct nr_table_builder *builder, struct nr_buffer *payload, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    double bits = builder->params.bits_per_key;
+    enum nr_section_kind kind = NR_SECTION_FILTER;
+    bool is_built = false;
+
+    if (builder->params.filter_kind == NORI_FILTER_RIBBON) {
+        NR_CHECK(nr_ribbon_build(builder->hashes, builder->hash_count, bits, payload, &is_built, err));
+        if (is_built) kind = NR_SECTION_RIBBON;
+    }
+    if (!is_built) NR_CHECK(nr_filter_build(builder->hashes, builder->hash_count, bits, payload, err));
+    NR_CHECK(add_section(builder, kind, payload, err));
+out:
+    return rc;
+}
+
 static nori_status add_sections(struct nr_table_builder *builder, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_buffer payload;
 
     nr_buffer_init(&payload);
-    if (builder->hash_count > 0) {
-        NR_CHECK(nr_filter_build(builder->hashes, builder->hash_count, builder->params.bits_per_key, &payload, err));
-        NR_CHECK(add_section(builder, NR_SECTION_FILTER, &payload, err));
-    }
+    if (builder->hash_count > 0) NR_CHECK(add_filter(builder, &payload, err));
     if (builder->tombstones) {
         NR_CHECK(nr_tombstones_encode(builder->tombstones, &payload, err));
         NR_CHECK(add_section(builder, NR_SECTION_TOMBSTONES, &payload, err));

@@ -18,6 +18,7 @@ struct nr_table_builder_params {
     int compression;
     uint32_t block_bytes;
     double bits_per_key; /* 0: no filter. */
+    int filter_kind;     /* enum nori_filter_kind. Ribbon: as good as a Bloom filter of so many bits. */
     uint32_t level;
     uint64_t slot_id;
     uint64_t created_ms;

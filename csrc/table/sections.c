@@ -183,7 +183,10 @@ static nori_status load_known(struct loader *loader, uint32_t kind, nori_slice p
     *valid_out = false;
     switch (kind) {
     case NR_SECTION_FILTER:
-        if (!out->filter.lines) NR_CHECK(nr_filter_init(&out->filter, payload, valid_out, err));
+        if (!nr_sections_have_filter(out)) NR_CHECK(nr_filter_init(&out->filter, payload, valid_out, err));
+        break;
+    case NR_SECTION_RIBBON:
+        if (!nr_sections_have_filter(out)) NR_CHECK(nr_ribbon_init(&out->ribbon, payload, valid_out, err));
         break;
     case NR_SECTION_TOMBSTONES:
         if (!out->tombstones) {
@@ -231,7 +234,7 @@ static nori_status load_section(struct loader *loader, const uint8_t *entry, uin
     stored = nr_slice(loader->tail + (offset - loader->out->data_end), (size_t)size);
     problem = nr_trailer_check(stored, nr_checksum_seed(loader->database_id, loader->number, offset), &compression,
                                &payload_size);
-    if (!problem && (kind < NR_SECTION_FILTER || kind > NR_SECTION_PROPERTIES)) {
+    if (!problem && (kind < NR_SECTION_FILTER || kind > NR_SECTION_RIBBON)) {
         if (flags & NR_SECTION_IGNORABLE) goto out;
         rc = NR_FAIL(err, NORI_FORMAT, "%s: needs section kind %" PRIu32 ", which this version does not know", path,
                      kind);
@@ -243,8 +246,8 @@ static nori_status load_section(struct loader *loader, const uint8_t *entry, uin
         if (!is_valid) problem = "it makes no sense";
     }
     if (problem) {
-        static const char *const kinds[] = {"section", "filter", "tombstones", "index", "properties"};
-        const char *name = kinds[kind <= NR_SECTION_PROPERTIES ? kind : 0];
+        static const char *const kinds[] = {"section", "filter", "tombstones", "index", "properties", "filter"};
+        const char *name = kinds[kind <= NR_SECTION_RIBBON ? kind : 0];
         rc = nr_fail_corrupt(err, path, (int64_t)offset, name, "%s: the %s at %" PRIu64 " is damaged: %s", path, name,
                              offset, problem);
     }
@@ -312,6 +315,7 @@ out:
 void nr_sections_clear(struct nr_sections *sections)
 {
     nr_filter_clear(&sections->filter);
+    nr_ribbon_clear(&sections->ribbon);
     nr_index_clear(&sections->index);
     nr_tombstones_unref(sections->tombstones);
     nr_buffer_clear(&sections->properties_bytes);

@@ -8,6 +8,7 @@
 #include "table/filter.h"
 #include "table/index.h"
 #include "table/properties.h"
+#include "table/ribbon.h"
 
 /* The trailer of 'payload', which begins at 'offset' in the file and has been compressed from 'size' bytes; written
  * right behind it. */
@@ -27,8 +28,9 @@ NORI_WARN_UNUSED nori_status nr_sections_read(struct nr_file *file, uint64_t off
 
 struct nr_sections {
     uint64_t file_bytes;
-    uint64_t data_end; /* Blocks lie below. */
-    struct nr_filter filter;
+    uint64_t data_end;       /* Blocks lie below. */
+    struct nr_filter filter; /* A table has one of the two, or none. */
+    struct nr_ribbon ribbon;
     struct nr_index index;
     struct nr_tombstones *tombstones;      /* NULL: none. */
     struct nr_table_properties properties; /* Borrows from properties_bytes. */
@@ -39,5 +41,17 @@ struct nr_sections {
 NORI_WARN_UNUSED nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id,
                                               uint64_t number, struct nori_error *err);
 void nr_sections_clear(struct nr_sections *sections);
+
+static inline bool nr_sections_have_filter(const struct nr_sections *sections)
+{
+    return sections->filter.lines || sections->ribbon.words;
+}
+
+/* Whether entries of the key may be there. Without a filter any may. */
+static inline bool nr_sections_may_hold(const struct nr_sections *sections, uint64_t hash)
+{
+    if (NR_LIKELY(sections->filter.lines)) return nr_filter_may_hold(&sections->filter, hash);
+    return !sections->ribbon.words || nr_ribbon_may_hold(&sections->ribbon, hash);
+}
 
 #endif

@@ -125,7 +125,14 @@ size_t nr_table_index_bytes(const struct nr_table *table)
 
 size_t nr_table_filter_bytes(const struct nr_table *table)
 {
-    return (size_t)table->sections.filter.line_count * NR_FILTER_LINE_BYTES;
+    const struct nr_sections *sections = &table->sections;
+    return (size_t)sections->filter.line_count * NR_FILTER_LINE_BYTES + nr_ribbon_bytes(&sections->ribbon);
+}
+
+void nr_table_drop_filter(struct nr_table *table)
+{
+    nr_filter_clear(&table->sections.filter);
+    nr_ribbon_clear(&table->sections.ribbon);
 }
 
 /* ---------------------------------------------------------------- blocks */
@@ -331,14 +338,14 @@ nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struc
         uint64_t covering = nr_tombstones_covering(sections->tombstones, lookup->key, lookup->sequence);
         lookup->tombstone_sequence = NR_MAX(lookup->tombstone_sequence, covering);
     }
-    if (sections->filter.lines && !nr_filter_may_hold(&sections->filter, lookup->hash)) {
+    if (!nr_sections_may_hold(sections, lookup->hash)) {
         read->filter_negatives++;
         goto out;
     }
     block = nr_index_find(&sections->index, lookup->key, seek_tag);
     if (block >= sections->index.block_count ||
         (block == 0 && nr_slice_compare(lookup->key, sections->properties.smallest) < 0)) {
-        read->filter_false_positives += sections->filter.lines != NULL;
+        read->filter_false_positives += nr_sections_have_filter(sections);
         goto out;
     }
     NR_CHECK(find_block(table, block, read, &cached, err));
@@ -355,7 +362,7 @@ nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struc
     } else if (verdict == NR_BLOCK_DAMAGED) {
         rc = nr_table_fail_block(table, block, "its entries make no sense", err);
     } else {
-        read->filter_false_positives += sections->filter.lines && !place.key_was_seen;
+        read->filter_false_positives += nr_sections_have_filter(sections) && !place.key_was_seen;
     }
 out:
     return rc;

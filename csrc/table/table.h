@@ -54,6 +54,8 @@ struct nr_tombstones *nr_table_tombstones(const struct nr_table *table); /* Borr
 uint64_t nr_table_file_bytes(const struct nr_table *table);
 size_t nr_table_index_bytes(const struct nr_table *table); /* Memory, without the filter. */
 size_t nr_table_filter_bytes(const struct nr_table *table);
+/* Goes on without its filter: every key may be there. Before any other thread knows the table. */
+void nr_table_drop_filter(struct nr_table *table);
 
 /* What a get that misses pushes out of the cache cannot be freed before its own section ends: whoever had blocks_read
  * calls nr_epoch_collect after leaving, or memory grows until somebody does.

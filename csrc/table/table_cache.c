@@ -7,6 +7,9 @@
 
 /* How many tables are given up when the process has no descriptor left. */
 #define GIVE_BACK_COUNT 8
+/* Bytes of filter that are loaded in the time of a get that looks into a block for nothing. */
+#define BYTES_PER_BARE_GET 1024
+#define RETRY_BARE_GETS 1000
 
 struct nr_table_cache {
     struct nr_table_cache_params params; /* Immutable. */
@@ -20,6 +23,7 @@ void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number)
     handle->number = number;
     atomic_init(&handle->table, NULL);
     atomic_init(&handle->is_used, false);
+    atomic_init(&handle->bare_gets, 0);
     handle->previous = NULL;
     handle->next = NULL;
     handle->is_dropped = false;
@@ -44,6 +48,11 @@ void nr_table_cache_destroy(struct nr_table_cache *cache)
     nr_free(cache);
 }
 
+static struct nr_table *table_of_locked(const struct nr_table_handle *handle)
+{
+    return atomic_load_explicit(&handle->table, memory_order_relaxed);
+}
+
 static void link_locked(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_table *table)
 {
     if (cache->hand) {
@@ -66,7 +75,7 @@ static void link_locked(struct nr_table_cache *cache, struct nr_table_handle *ha
 /* Returns the table, with the reference that the ring had. */
 static struct nr_table *unlink_locked(struct nr_table_cache *cache, struct nr_table_handle *handle)
 {
-    struct nr_table *table = atomic_load_explicit(&handle->table, memory_order_relaxed);
+    struct nr_table *table = table_of_locked(handle);
 
     if (handle->next == handle) {
         cache->hand = NULL;
@@ -83,8 +92,9 @@ static struct nr_table *unlink_locked(struct nr_table_cache *cache, struct nr_ta
     return table;
 }
 
-/* The handle whose turn it is, not 'spared'; NULL if there is no other. */
-static struct nr_table_handle *choose_locked(struct nr_table_cache *cache, const struct nr_table_handle *spared)
+/* The handle whose turn it is, not 'spared', with a filter if that 'has_filter'; NULL if there is no other. */
+static struct nr_table_handle *choose_locked(struct nr_table_cache *cache, const struct nr_table_handle *spared,
+                                             bool has_filter)
 {
     /* Twice round: the first time may find all of them used. Readers may set marks again meanwhile. */
     size_t left = 2 * cache->stats.open_tables;
@@ -93,7 +103,7 @@ static struct nr_table_handle *choose_locked(struct nr_table_cache *cache, const
     for (; left > 0; left--) {
         struct nr_table_handle *handle = cache->hand;
         cache->hand = handle->next;
-        if (handle == spared) continue;
+        if (handle == spared || (has_filter && nr_table_filter_bytes(table_of_locked(handle)) == 0)) continue;
         last = handle;
         if (!atomic_load_explicit(&handle->is_used, memory_order_relaxed)) break;
         atomic_store_explicit(&handle->is_used, false, memory_order_relaxed);
@@ -101,11 +111,15 @@ static struct nr_table_handle *choose_locked(struct nr_table_cache *cache, const
     return last;
 }
 
-static bool is_over_budget_locked(const struct nr_table_cache *cache)
+static bool is_over_tables_locked(const struct nr_table_cache *cache)
 {
     return cache->stats.open_tables > NR_MAX(cache->params.max_open_files, (size_t)1) ||
-           cache->stats.index_bytes > cache->params.index_budget_bytes ||
-           cache->stats.filter_bytes > cache->params.filter_budget_bytes;
+           cache->stats.index_bytes > cache->params.index_budget_bytes;
+}
+
+static bool is_over_filters_locked(const struct nr_table_cache *cache)
+{
+    return cache->stats.filter_bytes > cache->params.filter_budget_bytes;
 }
 
 static void evict_one_locked(struct nr_table_cache *cache, struct nr_table_handle *victim,
@@ -133,7 +147,7 @@ static void give_back_descriptors(struct nr_table_cache *cache)
 
     nr_mutex_lock(&cache->lock);
     for (int i = 0; i < GIVE_BACK_COUNT; i++) {
-        struct nr_table_handle *victim = choose_locked(cache, NULL);
+        struct nr_table_handle *victim = choose_locked(cache, NULL, false);
         if (!victim) break;
         evict_one_locked(cache, victim, &evicted);
     }
@@ -161,34 +175,82 @@ static nori_status open_table(struct nr_table_cache *cache, uint64_t number, str
     return rc;
 }
 
-/* Puts an open table under the handle, unless another thread did: the table that stays. */
-static struct nr_table *install(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_table *table)
+/* Without its filter where that has no room: none at all, or none that it may take from others. */
+static void fit_filter_locked(const struct nr_table_cache *cache, struct nr_table_handle *handle,
+                              struct nr_table *table, bool takes_room)
+{
+    size_t bytes = nr_table_filter_bytes(table), budget = cache->params.filter_budget_bytes;
+    size_t used = takes_room ? 0 : cache->stats.filter_bytes;
+    uint32_t gets = 0;
+
+    if (bytes > budget || used > budget - bytes) {
+        nr_table_drop_filter(table);
+        if (bytes <= budget) gets = (uint32_t)NR_MIN(bytes / BYTES_PER_BARE_GET + 1, (size_t)UINT32_MAX);
+    }
+    atomic_store_explicit(&handle->bare_gets, gets, memory_order_relaxed);
+}
+
+static void evict_excess_locked(struct nr_table_cache *cache, const struct nr_table_handle *spared,
+                                struct nr_epoch_link **evicted)
+{
+    struct nr_table_handle *victim;
+    while (is_over_tables_locked(cache) && (victim = choose_locked(cache, spared, false)))
+        evict_one_locked(cache, victim, evicted);
+    while (is_over_filters_locked(cache) && (victim = choose_locked(cache, spared, true)))
+        evict_one_locked(cache, victim, evicted);
+}
+
+/* Puts an open table under the handle, unless another thread did, or in the place of 'bare', the table that is there
+ * without its filter (NULL: none): the table that stays. */
+static struct nr_table *install(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_table *table,
+                                const struct nr_table *bare)
 {
     struct nr_epoch_link *evicted = NULL;
     struct nr_table *present;
 
     nr_mutex_lock(&cache->lock);
-    present = atomic_load_explicit(&handle->table, memory_order_relaxed);
+    present = table_of_locked(handle);
+    if (present && present == bare) {
+        evict_one_locked(cache, handle, &evicted);
+        present = NULL;
+    }
     if (!present && handle->is_dropped) {
         /* The caller uses it until it leaves the epoch. */
+        nr_table_link(table)->next = evicted;
         evicted = nr_table_link(table);
-        evicted->next = NULL;
         present = table;
         table = NULL;
     } else if (!present) {
+        fit_filter_locked(cache, handle, table, bare != NULL);
         link_locked(cache, handle, table);
         present = table;
         table = NULL;
-        while (is_over_budget_locked(cache)) {
-            struct nr_table_handle *victim = choose_locked(cache, handle);
-            if (!victim) break;
-            evict_one_locked(cache, victim, &evicted);
-        }
+        evict_excess_locked(cache, handle, &evicted);
     }
     nr_mutex_unlock(&cache->lock);
     nr_table_unref(table);
     retire_all(cache, evicted);
     return present;
+}
+
+/* Counts a get from a table without its filter; the one that makes it worth loading opens the table anew. A failure is
+ * none: the table serves as it is. */
+static struct nr_table *find_bare(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_table *bare,
+                                  const struct nr_read *read)
+{
+    struct nr_table *table;
+    uint32_t left = atomic_load_explicit(&handle->bare_gets, memory_order_relaxed);
+
+    if (!read || read->is_scan || read->skip_cache || (left == 1 && read->no_wait)) return bare;
+    while (left > 0 && !atomic_compare_exchange_weak_explicit(&handle->bare_gets, &left, left - 1, memory_order_relaxed,
+                                                              memory_order_relaxed))
+        ;
+    if (left != 1) return bare;
+    if (open_table(cache, handle->number, &table, NULL) != NORI_OK) {
+        atomic_store_explicit(&handle->bare_gets, RETRY_BARE_GETS, memory_order_relaxed);
+        return bare;
+    }
+    return install(cache, handle, table, bare);
 }
 
 nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle,
@@ -201,6 +263,8 @@ nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_ha
     if (NR_LIKELY(table)) {
         if (!atomic_load_explicit(&handle->is_used, memory_order_relaxed))
             atomic_store_explicit(&handle->is_used, true, memory_order_relaxed);
+        if (NR_UNLIKELY(atomic_load_explicit(&handle->bare_gets, memory_order_relaxed)))
+            *table_out = find_bare(cache, handle, table, read);
         goto out;
     }
     if (read && read->no_wait) {
@@ -208,7 +272,7 @@ nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_ha
         goto out;
     }
     NR_CHECK(open_table(cache, handle->number, &table, err));
-    *table_out = install(cache, handle, table);
+    *table_out = install(cache, handle, table, NULL);
 out:
     return rc;
 }

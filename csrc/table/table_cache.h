@@ -1,5 +1,9 @@
 /* Open tables, within budgets: descriptors, bytes of indexes, bytes of filters.
  *
+ * A table whose filter finds no room is open without it, until gets there have cost about what loading it would: then
+ * it takes the room of others that are used less. So a filter larger than the budget is never kept, and filters that do
+ * not fit together do not push each other out at every get.
+ *
  * A handle is embedded in what stands for the file (version/); while its table is open, finding it is one load. Inside
  * the epoch the table stays valid until it is left, evicted or not. EMFILE: gives back its own descriptors and tries
  * again. */
@@ -14,6 +18,7 @@ struct nr_table_handle {
     uint64_t number;
     _Atomic(struct nr_table *) table;                   /* NULL: not open. Sequentially consistent stores. */
     _Atomic bool is_used;                               /* CLOCK; relaxed. */
+    _Atomic uint32_t bare_gets;                         /* Left until the filter is loaded; relaxed. 0: not to be. */
     struct nr_table_handle *previous, *next NR_GUARDED; /* By the cache's lock: the clock's ring; NULL: not in it. */
     bool is_dropped NR_GUARDED; /* By the cache's lock. An open that was under way is not kept. */
 };

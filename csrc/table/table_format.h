@@ -1,7 +1,7 @@
 /* The bytes of a table file. FORMAT.md is the specification.
  *
  *     data blocks, one behind the other from offset 0
- *     sections: filter, range tombstones, index, properties, in the directory's order, without gaps
+ *     sections: filter (of either kind), range tombstones, index, properties, in the directory's order, without gaps
  *     directory: per section kind fixed32, flags fixed32, offset fixed64, stored bytes fixed64
  *     footer: a file header (format/file_header.h)
  *
@@ -35,6 +35,7 @@ enum nr_section_kind {
     NR_SECTION_TOMBSTONES = 2,
     NR_SECTION_INDEX = 3,
     NR_SECTION_PROPERTIES = 4,
+    NR_SECTION_RIBBON = 5, /* Ignorable. */
 };
 /* A reader that does not know the kind may go on without it. */
 #define NR_SECTION_IGNORABLE 1u
@@ -57,5 +58,11 @@ _Static_assert(NR_FOOTER_DATA_END < NR_FILE_HEADER_EXTRA, "the footer's fields f
 #define NR_FILTER_BLOCKED_BLOOM 1
 enum { NR_FILTER_KIND_AT = 0, NR_FILTER_PROBES_AT = 4, NR_FILTER_LINES_AT = 8, NR_FILTER_END_BYTES = 16 };
 #define NR_FILTER_MAX_PROBES 30
+
+/* The ribbon filter: blocks of one fixed64 for each result bit, then result bits fixed32, seed fixed32, block count
+ * fixed64. */
+#define NR_RIBBON_BLOCK_SLOTS 64
+enum { NR_RIBBON_BITS_AT = 0, NR_RIBBON_SEED_AT = 4, NR_RIBBON_BLOCKS_AT = 8, NR_RIBBON_END_BYTES = 16 };
+#define NR_RIBBON_MAX_RESULT_BITS 32
 
 #endif

@@ -48,8 +48,7 @@ static const char *check_entry(struct verifier *verifier, const struct nr_block_
         return "an entry belongs into an earlier block";
     if (nr_slice_compare(key, sections->properties.smallest) < 0 || !nr_bound_above(sections->properties.end, key))
         return "an entry lies outside the table's bounds";
-    if (sections->filter.lines && !nr_filter_may_hold(&sections->filter, nr_hash_key(key)))
-        return "the filter does not know a key";
+    if (!nr_sections_may_hold(sections, nr_hash_key(key))) return "the filter does not know a key";
     return NULL;
 }
 

@@ -188,12 +188,12 @@ nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t level, nori_slice st
     return settle_op(edit, rc);
 }
 
-nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards, size_t guard_count,
-                               uint64_t first_slot_id, uint32_t k_max, struct nori_error *err)
+static nori_status add_guards_op(struct nr_edit *edit, enum nr_edit_kind kind, uint32_t level, const nori_slice *guards,
+                                 size_t guard_count, uint64_t first_slot_id, uint32_t k_max, struct nori_error *err)
 {
     struct nr_edit_op *op = NULL;
     struct nr_edit_shape *shape = NULL;
-    nori_status rc = add_op(edit, NR_EDIT_SET_GUARDS, &op, err);
+    nori_status rc = add_op(edit, kind, &op, err);
     if (rc != NORI_OK) return rc;
     op->level = level;
     op->first_id = first_slot_id;
@@ -206,6 +206,24 @@ nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_
     rc = settle_op(edit, set_shape(op, shape, guard_count, err));
     nr_free(shape);
     return rc;
+}
+
+nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards, size_t guard_count,
+                               uint64_t first_slot_id, uint32_t k_max, struct nori_error *err)
+{
+    return add_guards_op(edit, NR_EDIT_SET_GUARDS, level, guards, guard_count, first_slot_id, k_max, err);
+}
+
+nori_status nr_edit_add_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards, size_t guard_count,
+                               uint64_t first_slot_id, struct nori_error *err)
+{
+    return add_guards_op(edit, NR_EDIT_ADD_GUARDS, level, guards, guard_count, first_slot_id, 0, err);
+}
+
+nori_status nr_edit_remove_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards, size_t guard_count,
+                                  struct nori_error *err)
+{
+    return add_guards_op(edit, NR_EDIT_REMOVE_GUARDS, level, guards, guard_count, 0, 0, err);
 }
 
 nori_status nr_edit_set_shape(struct nr_edit *edit, uint32_t level, const struct nr_edit_shape *shape, size_t count,

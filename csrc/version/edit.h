@@ -50,6 +50,12 @@ NORI_WARN_UNUSED nori_status nr_edit_set_slot(struct nr_edit *edit, uint32_t lev
 NORI_WARN_UNUSED nori_status nr_edit_set_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards,
                                                 size_t guard_count, uint64_t first_slot_id, uint32_t k_max,
                                                 struct nori_error *err);
+/* The same, said by what is new or goes ('guards' ascending), so that an edit is not as long as the level. Added ones
+ * that are there already stay; one that is to go has to be there. */
+NORI_WARN_UNUSED nori_status nr_edit_add_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards,
+                                                size_t guard_count, uint64_t first_slot_id, struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_edit_remove_guards(struct nr_edit *edit, uint32_t level, const nori_slice *guards,
+                                                   size_t guard_count, struct nori_error *err);
 
 /* The version after 'base' with this edit; 'base' stays. CORRUPTION if the edit does not fit it. Reads activities:
  * under the engine's lock, once there is one. */

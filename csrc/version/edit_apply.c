@@ -102,7 +102,7 @@ static nori_status set_slot(const struct nr_edit_op *op, struct nr_version *vers
 
 static nori_status apply(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
 {
-    bool is_deep = op->kind == NR_EDIT_SET_SLOT || op->kind == NR_EDIT_SET_GUARDS || op->kind == NR_EDIT_SET_SHAPE;
+    bool is_deep = op->kind >= NR_EDIT_SET_SLOT;
 
     if (is_deep && (op->level < 1 || op->level >= version->level_count))
         return NR_FAIL(err, NORI_CORRUPTION, "an edit names level %" PRIu32 " of %zu", op->level, version->level_count);
@@ -116,6 +116,8 @@ static nori_status apply(const struct nr_edit_op *op, struct nr_version *version
     case NR_EDIT_SET_SLOT:
         return set_slot(op, version, err);
     case NR_EDIT_SET_GUARDS:
+    case NR_EDIT_ADD_GUARDS:
+    case NR_EDIT_REMOVE_GUARDS:
         return nr_guards_apply(op, &version->levels[op->level], err);
     case NR_EDIT_SET_SHAPE:
         return nr_shape_apply(op, &version->levels[op->level], err);

@@ -117,6 +117,12 @@ static nori_status put_op(struct nr_buffer *out, const struct nr_edit_op *op, st
         NR_CHECK(put_numbers(out, ids, 1, err));
         NR_CHECK(put_shape(out, op, err));
         break;
+    case NR_EDIT_ADD_GUARDS:
+        NR_CHECK(put_numbers(out, levels, 1, err));
+        NR_CHECK(put_numbers(out, ids, 1, err));
+        NR_CHECK(put_shape(out, op, err));
+        break;
+    case NR_EDIT_REMOVE_GUARDS:
     case NR_EDIT_SET_SHAPE:
         NR_CHECK(put_numbers(out, levels, 1, err));
         NR_CHECK(put_shape(out, op, err));
@@ -338,17 +344,18 @@ out:
     return rc;
 }
 
-static nori_status take_guards(struct decoder *decoder, struct nori_error *err)
+static nori_status take_guards(struct decoder *decoder, enum nr_edit_kind kind, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    uint32_t level, k_max;
-    uint64_t first_slot_id;
+    uint32_t level, k_max = 0;
+    uint64_t first_slot_id = 0;
     size_t count;
     nori_slice *guards;
 
-    if (!take_level(decoder, &level) || !take_number32(&decoder->rest, &k_max) ||
-        !nr_take_varint(&decoder->rest, &first_slot_id) || !take_count(&decoder->rest, MIN_GUARD_BYTES, &count))
-        return malformed("list of guards", err);
+    bool is_whole = take_level(decoder, &level);
+    if (kind == NR_EDIT_SET_GUARDS) is_whole = is_whole && take_number32(&decoder->rest, &k_max);
+    if (kind != NR_EDIT_REMOVE_GUARDS) is_whole = is_whole && nr_take_varint(&decoder->rest, &first_slot_id);
+    if (!is_whole || !take_count(&decoder->rest, MIN_GUARD_BYTES, &count)) return malformed("list of guards", err);
     guards = nr_calloc(count, sizeof(*guards));
     if (!guards) return nr_fail_memory(err, count * sizeof(*guards));
     for (size_t i = 0; i < count; i++) {
@@ -356,7 +363,12 @@ static nori_status take_guards(struct decoder *decoder, struct nori_error *err)
         rc = malformed("guard", err);
         goto out;
     }
-    rc = nr_edit_set_guards(decoder->edit, level, guards, count, first_slot_id, k_max, err);
+    if (kind == NR_EDIT_SET_GUARDS)
+        rc = nr_edit_set_guards(decoder->edit, level, guards, count, first_slot_id, k_max, err);
+    else if (kind == NR_EDIT_ADD_GUARDS)
+        rc = nr_edit_add_guards(decoder->edit, level, guards, count, first_slot_id, err);
+    else
+        rc = nr_edit_remove_guards(decoder->edit, level, guards, count, err);
 out:
     nr_free(guards);
     return rc;
@@ -421,7 +433,9 @@ static nori_status take_op(struct decoder *decoder, struct nori_error *err)
     case NR_EDIT_SET_SLOT:
         return take_slot(decoder, err);
     case NR_EDIT_SET_GUARDS:
-        return take_guards(decoder, err);
+    case NR_EDIT_ADD_GUARDS:
+    case NR_EDIT_REMOVE_GUARDS:
+        return take_guards(decoder, (enum nr_edit_kind)kind, err);
     case NR_EDIT_SET_SHAPE:
         return take_shape(decoder, err);
     default:

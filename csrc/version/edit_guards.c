@@ -15,6 +15,8 @@ struct part {
 struct recut {
     const struct nr_edit_op *op;
     const struct nr_level *old;
+    nori_slice *guards; /* Owned; keys borrowed: all but the empty first. */
+    size_t guard_count;
     uint64_t next_slot_id;
     struct nr_slot **slots; /* Owned array of refs: the new ones. */
     size_t count;
@@ -37,6 +39,7 @@ static void clear_recut(struct recut *recut)
     clear_slot(recut);
     for (size_t i = 0; i < recut->count; i++) nr_slot_unref(recut->slots[i]);
     nr_free(recut->slots);
+    nr_free(recut->guards);
     nr_free(recut->parts);
     nr_free(recut->runs);
     nr_free(recut->row);
@@ -183,23 +186,48 @@ static struct nr_bound end_of(const struct nr_edit_shape *shape, size_t count, s
     return index + 1 < count ? nr_bound_key(shape[index + 1].start) : nr_bound_infinite();
 }
 
+/* The level's guards after the operation, into recut->guards. */
+static nori_status list_guards(struct recut *recut, struct nori_error *err)
+{
+    const struct nr_edit_op *op = recut->op;
+    bool is_whole = op->kind == NR_EDIT_SET_GUARDS, removes = op->kind == NR_EDIT_REMOVE_GUARDS;
+    size_t next = 0, old_count = is_whole ? 1 : recut->old->slot_count;
+    recut->guards = nr_calloc(op->shape_count + old_count, sizeof(*recut->guards));
+    if (!recut->guards) return nr_fail_memory(err, (op->shape_count + old_count) * sizeof(*recut->guards));
+    for (size_t i = 1; i < old_count; i++) {
+        nori_slice guard = nr_level_slot(recut->old, i)->start;
+        int order = -1;
+        while (next < op->shape_count && (order = nr_slice_compare(op->shape[next].start, guard)) < 0 && !removes)
+            recut->guards[recut->guard_count++] = op->shape[next++].start;
+        bool is_named = next < op->shape_count && order == 0;
+        next += is_named;
+        if (!is_named || !removes) recut->guards[recut->guard_count++] = guard;
+    }
+    if (removes && next < op->shape_count) return NR_FAIL(err, NORI_CORRUPTION, "a guard that is to go is not there");
+    while (next < op->shape_count) recut->guards[recut->guard_count++] = op->shape[next++].start;
+    return NORI_OK;
+}
+
 nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_level **level, struct nori_error *err)
 {
     nori_status rc;
     struct nr_level *old = *level, *made = NULL;
     struct recut recut = {.op = op, .old = old, .next_slot_id = op->first_id};
+    size_t first = 0;
 
     NR_CHECK(check_ascending(op->shape, op->shape_count, false, err));
-    recut.slots = nr_calloc(op->shape_count + 1, sizeof(*recut.slots));
+    NR_CHECK(list_guards(&recut, err));
+    recut.slots = nr_calloc(recut.guard_count + 1, sizeof(*recut.slots));
     recut.runs = nr_calloc(old->max_run_count + 1, sizeof(*recut.runs));
     if (!recut.slots || !recut.runs) {
-        rc = nr_fail_memory(err, op->shape_count * sizeof(*recut.slots));
+        rc = nr_fail_memory(err, recut.guard_count * sizeof(*recut.slots));
         goto out;
     }
-    for (size_t i = 0; i <= op->shape_count; i++) {
-        nori_slice start = i > 0 ? op->shape[i - 1].start : nr_slice("", 0);
-        struct nr_bound end = i < op->shape_count ? nr_bound_key(op->shape[i].start) : nr_bound_infinite();
-        NR_CHECK(make_slot(&recut, start, end, nr_level_seek(old, start), err));
+    for (size_t i = 0; i <= recut.guard_count; i++) {
+        nori_slice start = i > 0 ? recut.guards[i - 1] : nr_slice("", 0);
+        struct nr_bound end = i < recut.guard_count ? nr_bound_key(recut.guards[i]) : nr_bound_infinite();
+        while (!nr_bound_above(nr_level_slot(old, first)->end, start)) first++;
+        NR_CHECK(make_slot(&recut, start, end, first, err));
     }
     NR_CHECK(nr_level_create(recut.slots, recut.count, &made, err));
     nr_level_unref(old);

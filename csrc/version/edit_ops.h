@@ -15,6 +15,8 @@ enum nr_edit_kind {
     NR_EDIT_SET_SLOT = 7,
     NR_EDIT_SET_GUARDS = 8,
     NR_EDIT_SET_SHAPE = 9, /* The slots of a level without data, with their ids: a snapshot's. */
+    NR_EDIT_ADD_GUARDS = 10,
+    NR_EDIT_REMOVE_GUARDS = 11,
 };
 
 struct nr_edit_shape {
@@ -35,7 +37,7 @@ struct nr_edit_op {
     struct nr_table_file *file; /* Refs. */
     struct nr_run **runs;       /* Owned array of refs. PUSH and MERGE: one, or none. */
     size_t run_count;
-    struct nr_edit_shape *shape; /* Owned. SET_GUARDS: only the starts are used. */
+    struct nr_edit_shape *shape; /* Owned. But for SET_SHAPE only the starts are used. */
     size_t shape_count;
     uint8_t *keys;       /* Owned: what start and end point to. */
     uint8_t *shape_keys; /* Owned: what the shape's starts point to. */

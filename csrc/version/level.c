@@ -242,11 +242,13 @@ nori_status nr_level_replace(struct nr_level **level_io, size_t index, struct nr
     chunk->slots[index % NR_SLOT_CHUNK] = nr_slot_ref(slot);
     level->bytes += slot->bytes - old->bytes;
     level->entries += slot->entries - old->entries;
+    size_t former = chunk->max_run_count;
     chunk->max_run_count = count_runs(chunk);
-    level->max_run_count = 0;
-    for (size_t i = 0; i < level->chunk_count; i++) {
+    /* A fall is the level's only where no other chunk has as many. */
+    bool may_fall = former == level->max_run_count && chunk->max_run_count < former;
+    level->max_run_count = may_fall ? chunk->max_run_count : NR_MAX(level->max_run_count, chunk->max_run_count);
+    for (size_t i = 0; i < level->chunk_count && may_fall && level->max_run_count < former; i++)
         level->max_run_count = NR_MAX(level->max_run_count, level->chunks[i]->max_run_count);
-    }
     nr_slot_unref(old);
 out:
     return rc;

@@ -18,6 +18,7 @@ struct nr_manifest {
     uint64_t next_sequence;
     uint64_t snapshot_bytes;
     struct nr_position synced; /* Known to be on disk: what marks promise. */
+    bool is_edit_unsynced;     /* Edits were appended since the last sync. */
     bool is_mark_due;          /* The mark of the last sync is not written, */
     bool is_mark_unsynced;     /* or not on disk. */
     bool is_torn;              /* The disk was full: what is beyond 'offset' is part of a record. */
@@ -305,23 +306,33 @@ nori_status nr_manifest_append(struct nr_manifest *manifest, const struct nr_edi
                           nr_buffer_slice(&payload));
     NR_CHECK(nr_record_encode(&writer, &bytes, err));
     NR_CHECK(write_bytes(manifest, nr_buffer_slice(&bytes), err));
-    NR_CHECK(sync_file(manifest, err));
     manifest->next_sequence++;
-    manifest->synced.offset = manifest->offset;
-    /* The edit is durable: what becomes of its mark is for later calls to tell. */
-    nori_status ignored = write_mark(manifest, NULL);
-    (void)ignored;
+    manifest->is_edit_unsynced = true;
 out:
     nr_buffer_clear(&payload);
     nr_buffer_clear(&bytes);
     return rc;
 }
 
+nori_status nr_manifest_sync(struct nr_manifest *manifest, struct nori_error *err)
+{
+    if (manifest->has_failed || manifest->is_torn) return fail_unwritable(manifest, err);
+    if (!manifest->is_edit_unsynced) return NORI_OK;
+    nori_status rc = sync_file(manifest, err);
+    if (rc != NORI_OK) return rc;
+    manifest->is_edit_unsynced = false;
+    manifest->synced.offset = manifest->offset;
+    /* The edits are durable: what becomes of their mark is for later calls to tell. */
+    nori_status ignored = write_mark(manifest, NULL);
+    (void)ignored;
+    return NORI_OK;
+}
+
 nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
 
-    if (manifest->has_failed || manifest->is_torn) return fail_unwritable(manifest, err);
+    NR_CHECK(nr_manifest_sync(manifest, err));
     if (manifest->is_mark_due) NR_CHECK(write_mark(manifest, err));
     if (manifest->is_mark_unsynced) NR_CHECK(sync_file(manifest, err));
 out:

@@ -46,14 +46,17 @@ struct nr_manifest;
 NORI_WARN_UNUSED nori_status nr_manifest_create(struct nr_dir *dir, uint64_t database_id, uint64_t number,
                                                 uint64_t old_number, const struct nr_edit *snapshot,
                                                 struct nr_manifest **manifest_out, struct nori_error *err);
-/* Appends the edit and syncs. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be unlinked)
- * the manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing. Then writes
- * the mark, unsynced; when that fails the edit stands, and the manifest has failed for later calls.
+/* Appends the edit. It may come to be on disk at any time, and is once nr_manifest_sync returns; a crash before that
+ * finds the edits up to one of them. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be
+ * unlinked) the manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing.
  * Where it is a full disk that keeps record or mark from being written, nothing is known to be lost: the manifest is
  * torn, says so (NORI_IO, NOT_APPLIED) to all later calls, and another one has to take its place. */
 NORI_WARN_UNUSED nori_status nr_manifest_append(struct nr_manifest *manifest, const struct nr_edit *edit,
                                                 struct nori_error *err);
-/* Makes the last mark durable: to be called before unlinking what appended edits released. Cheap when it is already. */
+/* Makes all edits durable, by one fsync, which when it fails is never tried again; failure as above. Then writes the
+ * mark, unsynced; when that fails the edits stand, and the manifest has failed for later calls. */
+NORI_WARN_UNUSED nori_status nr_manifest_sync(struct nr_manifest *manifest, struct nori_error *err);
+/* Makes the edits and their mark durable: to be called before unlinking what they released. Cheap when they are. */
 NORI_WARN_UNUSED nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *err);
 /* Whether it has outgrown the greater of 4 MiB and twice its snapshot: time for nr_manifest_create anew. */
 bool nr_manifest_is_large(const struct nr_manifest *manifest);

@@ -110,6 +110,9 @@ static inline void model_describe(const struct nr_plan *plan, char *text, size_t
     }
     used += (size_t)snprintf(text + used, capacity - used, " runs %zu..%zu", plan->first_run,
                              plan->first_run + plan->run_count - 1);
+    if (plan->l0_count > 0)
+        used += (size_t)snprintf(text + used, capacity - used, " with l0 %zu..%zu", plan->l0_first,
+                                 plan->l0_first + plan->l0_count - 1);
     if (plan->action == NR_ACTION_ADMIT) {
         used += (size_t)snprintf(text + used, capacity - used, " join %zu", plan->targets[0].join_count);
     }

@@ -189,7 +189,10 @@ static struct nr_run *fill_target(struct world *world, struct nr_edit *edit, con
 {
     const struct nr_plan *plan = &world->plan;
     const struct nr_plan_target *target = &plan->targets[index];
+    const struct nr_slot *level0 = nr_version_level0(world->version);
     struct gathered gathered = {0};
+    for (size_t i = plan->l0_first; i < plan->l0_first + plan->l0_count; i++)
+        gather(&gathered, level0->runs[i], target->slot->start, target->slot->end);
     for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++)
         gather(&gathered, source->runs[i], target->slot->start, target->slot->end);
     for (size_t i = 0; i < target->join_count; i++)
@@ -216,20 +219,30 @@ static void move_to(struct world *world, struct nr_edit *edit, const struct nr_s
     for (size_t i = 0; i < moved; i++) nr_run_unref(runs[i]);
 }
 
+/* The plan's range out of level 0 runs. */
+static void subtract(struct nr_edit *edit, const struct nr_plan *plan, const struct nr_slot *level0, size_t first,
+                     size_t count)
+{
+    for (size_t i = first; i < first + count; i++) {
+        if (!nr_run_overlaps(level0->runs[i], plan->start, plan->end)) continue;
+        EXPECT_OK(nr_edit_subtract_l0(edit, level0->runs[i]->run_id, plan->start, plan->end, &err), &err);
+    }
+}
+
 static void carry_out_handover(struct world *world)
 {
     const struct nr_plan *plan = &world->plan;
     struct nr_edit *edit = edit_create();
-    const struct nr_slot *source = plan->action == NR_ACTION_ADMIT ? nr_version_level0(world->version) : plan->slot;
+    const struct nr_slot *level0 = nr_version_level0(world->version);
+    const struct nr_slot *source = plan->action == NR_ACTION_ADMIT ? level0 : plan->slot;
     struct nr_run *results[NR_PLAN_MAX_TARGETS];
     for (size_t i = 0; i < plan->target_count && !plan->is_move; i++) results[i] = fill_target(world, edit, source, i);
     if (plan->action == NR_ACTION_ADMIT) {
-        for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
-            if (!nr_run_overlaps(source->runs[i], plan->start, plan->end)) continue;
-            EXPECT_OK(nr_edit_subtract_l0(edit, source->runs[i]->run_id, plan->start, plan->end, &err), &err);
-        }
-    } else
+        subtract(edit, plan, level0, plan->first_run, plan->run_count);
+    } else {
+        subtract(edit, plan, level0, plan->l0_first, plan->l0_count);
         set_runs(edit, source, plan->first_run, plan->run_count, NULL);
+    }
     for (size_t i = 0; i < plan->target_count; i++) {
         if (plan->is_move)
             move_to(world, edit, source, plan->targets[i].slot);
@@ -310,7 +323,12 @@ static void carry_out_split(struct world *world)
         return;
     }
     struct nr_edit *edit = edit_create();
-    for (uint32_t level = plan->source_level; level < LEVELS; level++) set_guards(world, edit, level, guards, count);
+    /* Levels below all data are cut when it comes to them. */
+    uint32_t deepest = LEVELS - 1;
+    while (deepest > plan->source_level && world->version->levels[deepest]->slot_count == 1 &&
+           world->version->levels[deepest]->max_run_count == 0)
+        deepest--;
+    for (uint32_t level = plan->source_level; level <= deepest; level++) set_guards(world, edit, level, guards, count);
     world_apply(world, edit);
 }
 
@@ -341,8 +359,10 @@ static uint64_t next_run_id(void *arg)
 static void carry_out_shift(struct world *world)
 {
     struct nr_edit *edit = edit_create();
-    EXPECT_OK(nr_shift_edit(edit, world->version, world->plan.source_level, world->plan.split_count, next_run_id, world,
-                            &err),
+    uint64_t first_slot_id = world->next_slot_id;
+    world->next_slot_id += world->version->levels[world->plan.source_level]->slot_count;
+    EXPECT_OK(nr_shift_edit(edit, world->version, world->plan.source_level, world->plan.split_count, first_slot_id,
+                            next_run_id, world, &err),
               &err);
     world_apply(world, edit);
     EXPECT_EQ(world->version->levels[world->plan.source_level]->bytes, 0);

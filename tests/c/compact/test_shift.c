@@ -44,7 +44,7 @@ static nori_status shift(struct nr_version *version, size_t wanted_slots, struct
     nori_status rc = NORI_OK;
     *next = NULL;
     NR_CHECK(nr_edit_create(&edit, &err));
-    NR_CHECK(nr_shift_edit(edit, version, 1, wanted_slots, count_up, &run_id, &err));
+    NR_CHECK(nr_shift_edit(edit, version, 1, wanted_slots, 500, count_up, &run_id, &err));
     NR_CHECK(nr_edit_apply(edit, version, next, &err));
 out:
     nr_edit_destroy(edit);
@@ -66,6 +66,29 @@ TEST(all_runs_go_down_whole_and_a_coarse_level_is_left)
     EXPECT(nr_level_slot(next->levels[2], 0)->runs[0]->run_id > 1000);
     EXPECT_EQ(nr_level_slot(next->levels[2], 3)->runs[0]->run_id, 202);
     EXPECT_EQ(nr_level_slot(next->levels[2], 3)->k_max, 1);
+    nr_version_unref(next);
+    nr_version_unref(version);
+}
+
+TEST(a_level_that_is_not_cut_yet_gets_the_guards_with_the_data)
+{
+    struct nr_version *version = make_tree(), *next;
+    for (uint32_t level = 2; level < 4; level++) {
+        struct nr_slot *slot = model_slot_create(level, level, nr_slice_text(""), nr_bound_infinite(), 0, NULL, 0);
+        model_set_level(version, level, &slot, 1);
+    }
+    EXPECT_OK(shift(version, 2, &next), &err);
+    EXPECT_OK(nr_version_check(next, &err), &err);
+    EXPECT_EQ(next->levels[1]->bytes, 0);
+    EXPECT_EQ(next->levels[2]->slot_count, 4);
+    EXPECT_EQ(next->levels[3]->slot_count, 1);
+    for (size_t i = 0; i < 4; i++) {
+        const struct nr_slot *from = nr_level_slot(version->levels[1], i), *to = nr_level_slot(next->levels[2], i);
+        EXPECT(nr_slice_equal(from->start, to->start));
+        EXPECT(to->runs[0] == from->runs[0]);
+        EXPECT_EQ(to->k_max, from->k_max);
+        EXPECT_EQ(to->slot_id, i > 0 ? 499 + i : 2);
+    }
     nr_version_unref(next);
     nr_version_unref(version);
 }

@@ -44,9 +44,12 @@ TEST(defaults_pass_the_check_and_are_what_is_documented)
     EXPECT_EQ(options.wal.durability, NORI_DURABILITY_INTERVAL);
     EXPECT_EQ(options.l0.max_files, 12);
     EXPECT(options.pressure.zones[2] == 0.90);
-    EXPECT_EQ(options.level_count, 1);
-    EXPECT_EQ(options.levels[0].compression, NORI_COMPRESSION_LZ4);
-    EXPECT(options.levels[0].bloom_bits_per_key < 0);
+    EXPECT_EQ(options.level_count, 4);
+    for (int i = 0; i < 4; i++) {
+        EXPECT_EQ(options.levels[i].compression, i < 3 ? NORI_COMPRESSION_LZ4 : NORI_COMPRESSION_ZSTD);
+        EXPECT_EQ(options.levels[i].block_bytes, 4096);
+        EXPECT(options.levels[i].bloom_bits_per_key < 0);
+    }
     EXPECT(options.io.rate_limit_mib_s == 0.0);
 }
 

@@ -85,10 +85,96 @@ TEST(open_tables_and_their_memory_stay_within_the_budgets)
     EXPECT_EQ(stats.open_tables, 3);
     tables_clear(&tables);
 
-    tables_init(&tables, 100, 1 << 20, filter_bytes / 2);
-    for (unsigned i = 0; i < 60; i++) EXPECT_OK(try_get(&tables, i * 7 % TABLE_COUNT, i, false, &err), &err);
-    nr_table_cache_stats(tables.cache, &stats);
+    tables_init(&tables, 100, 1 << 20, filter_bytes * 3 + 10);
+    for (unsigned i = 0; i < 60; i++) {
+        EXPECT_OK(try_get(&tables, i * 7 % TABLE_COUNT, i, false, &err), &err);
+        nr_table_cache_stats(tables.cache, &stats);
+        EXPECT(stats.filter_bytes <= filter_bytes * 3 + 10);
+    }
+    EXPECT_EQ(stats.filter_bytes, filter_bytes * 3);
+    tables_clear(&tables);
+}
+
+static size_t filter_bytes_of_one(struct tables *tables)
+{
+    struct nr_table_cache_stats stats;
+    EXPECT_OK(try_get(tables, 0, 0, false, &err), &err);
+    nr_table_cache_stats(tables->cache, &stats);
     EXPECT_EQ(stats.open_tables, 1);
+    return stats.filter_bytes;
+}
+
+TEST(a_table_whose_filter_is_larger_than_the_budget_is_read_without_it)
+{
+    static struct tables tables;
+    struct nr_table_cache_stats stats;
+    uint64_t opens;
+
+    tables_init(&tables, 100, 1 << 20, 100);
+    for (unsigned i = 0; i < TABLE_COUNT; i++) EXPECT_OK(try_get(&tables, i, i, false, &err), &err);
+    opens = nori_simdisk_operations(tables.fixture.env, "open");
+    for (unsigned i = 0; i < 2000; i++)
+        EXPECT_OK(try_get(&tables, i % TABLE_COUNT, i % ENTRY_COUNT, false, &err), &err);
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.open_tables, TABLE_COUNT);
+    EXPECT_EQ(stats.filter_bytes, 0);
+    EXPECT_EQ(nori_simdisk_operations(tables.fixture.env, "open"), opens);
+    tables_clear(&tables);
+}
+
+/* Gets of absent keys that the table's filter turns away, of 50. */
+static uint64_t count_turned_away(struct tables *tables, unsigned table_index)
+{
+    struct nr_read read = {0};
+    for (unsigned i = 0; i < 50; i++) {
+        struct nr_table *table;
+        struct nr_lookup lookup = make_lookup(keep_text("key%06ux", i), NR_MAX_SEQUENCE);
+        unsigned stripe = nr_epoch_enter(&tables->fixture.epoch);
+        EXPECT_OK(nr_table_cache_find(tables->cache, &tables->handles[table_index], &read, &table, &err), &err);
+        EXPECT_OK(nr_table_get(table, &lookup, &read, &err), &err);
+        EXPECT(!lookup.found);
+        nr_epoch_leave(&tables->fixture.epoch, stripe);
+    }
+    nr_read_clear(&read);
+    return read.filter_negatives;
+}
+
+TEST(filters_that_do_not_fit_together_go_to_the_tables_that_are_asked)
+{
+    static struct tables tables;
+    struct nr_table_cache_stats stats;
+
+    tables_init(&tables, 100, 1 << 20, 1 << 20);
+    size_t filter_bytes = filter_bytes_of_one(&tables);
+    tables_clear(&tables);
+
+    tables_init(&tables, 100, 1 << 20, filter_bytes * 2);
+    for (unsigned i = 0; i < 3; i++) EXPECT_OK(try_get(&tables, i, i, false, &err), &err);
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.open_tables, 3);
+    EXPECT_EQ(stats.filter_bytes, filter_bytes * 2);
+    EXPECT(count_turned_away(&tables, 0) > 40);
+    /* The third takes the room of another, once it has paid for it. */
+    EXPECT(count_turned_away(&tables, 2) > 40);
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.filter_bytes, filter_bytes * 2);
+    for (unsigned i = 0; i < 3; i++) EXPECT_OK(try_get(&tables, i, i, false, &err), &err);
+    tables_clear(&tables);
+}
+
+TEST(a_filter_that_cannot_be_loaded_again_is_gone_without)
+{
+    static struct tables tables;
+    tables_init(&tables, 100, 1 << 20, 1 << 20);
+    size_t filter_bytes = filter_bytes_of_one(&tables);
+    tables_clear(&tables);
+
+    tables_init(&tables, 100, 1 << 20, filter_bytes);
+    for (unsigned i = 0; i < 2; i++) EXPECT_OK(try_get(&tables, i, i, false, &err), &err);
+    EXPECT_OK(nori_simdisk_fail(tables.fixture.env, "open", 1, EIO, true, &err), &err);
+    for (unsigned i = 0; i < 50; i++) EXPECT_OK(try_get(&tables, 1, i, false, &err), &err);
+    nori_simdisk_clear_faults(tables.fixture.env);
+    EXPECT_EQ(count_turned_away(&tables, 1), 0);
     tables_clear(&tables);
 }
 
@@ -216,12 +302,12 @@ static void *work(void *arg)
     return NULL;
 }
 
-TEST(threads_that_open_read_and_evict_get_right_answers)
+static void run_threads(size_t max_open_files, size_t filter_budget_bytes)
 {
     static struct tables tables;
     struct worker workers[4];
     pthread_t threads[4];
-    tables_init(&tables, 3, 1 << 20, 1 << 20);
+    tables_init(&tables, max_open_files, 1 << 20, filter_budget_bytes);
     for (unsigned i = 0; i < 4; i++) {
         workers[i] = (struct worker){&tables, i + 1, 0};
         EXPECT(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
@@ -231,4 +317,14 @@ TEST(threads_that_open_read_and_evict_get_right_answers)
         EXPECT_EQ(workers[i].failures, 0);
     }
     tables_clear(&tables);
+}
+
+TEST(threads_that_open_read_and_evict_get_right_answers)
+{
+    run_threads(3, 1 << 20);
+}
+
+TEST(threads_that_load_and_drop_filters_get_right_answers)
+{
+    run_threads(100, 1000);
 }

@@ -22,7 +22,7 @@ static void make_entries(void)
     entry_count = sort_entries(entries, entry_count);
 }
 
-/* The bytes of a small table with all sections. Freed with nori_free. */
+/* The bytes of a small table with all sections, its filter of either kind. Freed with nori_free. */
 static size_t make_table(struct fixture *fixture, int compression, uint8_t **bytes_out)
 {
     struct nr_table_builder_params params = builder_params(fixture, 1);
@@ -30,6 +30,7 @@ static size_t make_table(struct fixture *fixture, int compression, uint8_t **byt
     make_entries();
     params.block_bytes = 300;
     params.compression = compression;
+    params.filter_kind = compression == NORI_COMPRESSION_LZ4 ? NORI_FILTER_RIBBON : NORI_FILTER_BLOOM;
     EXPECT_OK(try_build(&params, entries, entry_count, ranges, 1, &err), &err);
     EXPECT_OK(nori_simdisk_read_file(fixture->env, PATH, bytes_out, &size, &err), &err);
     return size;
@@ -363,14 +364,14 @@ TEST(sections_of_later_versions_are_ignored_or_refused_as_they_ask)
     fixture_clear(&fixture);
 }
 
-TEST(sections_of_senseless_bytes_are_refused)
+static void forge_senseless_sections(int compression)
 {
     struct fixture fixture;
     uint8_t *bytes;
     struct nr_random random;
     nr_random_init(&random, 8);
     fixture_init(&fixture, 0);
-    size_t size = make_table(&fixture, NORI_COMPRESSION_LZ4, &bytes);
+    size_t size = make_table(&fixture, compression, &bytes);
     struct nr_file_header footer;
     EXPECT_EQ(nr_file_header_decode(nr_slice(bytes + size - NR_FILE_HEADER_BYTES, NR_FILE_HEADER_BYTES), NR_MAGIC_TABLE,
                                     &footer),
@@ -407,7 +408,31 @@ TEST(sections_of_senseless_bytes_are_refused)
     fixture_clear(&fixture);
 }
 
+TEST(sections_of_senseless_bytes_are_refused)
+{
+    forge_senseless_sections(NORI_COMPRESSION_LZ4);
+    forge_senseless_sections(NORI_COMPRESSION_NONE);
+}
+
+TEST(filters_of_senseless_bytes_are_refused)
+{
+    struct fixture fixture;
+    struct nr_block_writer writer;
+    struct nr_table *table;
+
+    fixture_init(&fixture, 0);
+    make_block(&writer);
+    forge_table(&fixture, nr_buffer_slice(&writer.bytes), NR_SECTION_RIBBON, NR_SECTION_IGNORABLE, 0);
+    EXPECT_STATUS(try_open(&fixture, 1, &table, &err), NORI_CORRUPTION, &err);
+    forge_table(&fixture, nr_buffer_slice(&writer.bytes), NR_SECTION_FILTER, 0, 0);
+    EXPECT_STATUS(try_open(&fixture, 1, &table, &err), NORI_CORRUPTION, &err);
+    nr_block_writer_clear(&writer);
+    fixture_clear(&fixture);
+}
+
 /* ---------------------------------------------------------------- failures of the system */
+
+static int live_filter_kind;
 
 /* One life of a table: built, opened, read, walked both ways, verified. */
 static nori_status live(struct fixture *fixture)
@@ -422,6 +447,7 @@ static nori_status live(struct fixture *fixture)
     size_t seen = 0;
 
     params.block_bytes = 300;
+    params.filter_kind = live_filter_kind;
     NR_CHECK(try_build(&params, entries, entry_count, ranges, 1, &err));
     NR_CHECK(try_open(fixture, 1, &table, &err));
     NR_CHECK(nr_table_get(table, &lookup, &read, &err));
@@ -454,9 +480,10 @@ static void remove_table(struct fixture *fixture)
     (void)ignored;
 }
 
-TEST(every_failed_allocation_is_an_error_and_leaks_nothing)
+static void live_without_memory(int filter_kind)
 {
     nori_status rc = NORI_NO_MEMORY;
+    live_filter_kind = filter_kind;
     make_entries();
     for (uint64_t nth = 1; rc != NORI_OK; nth++) {
         struct fixture fixture;
@@ -468,6 +495,12 @@ TEST(every_failed_allocation_is_an_error_and_leaks_nothing)
         fixture_clear(&fixture);
         EXPECT(nth < 2000);
     }
+}
+
+TEST(every_failed_allocation_is_an_error_and_leaks_nothing)
+{
+    live_without_memory(NORI_FILTER_RIBBON);
+    live_without_memory(NORI_FILTER_BLOOM);
 }
 
 TEST(every_failed_operation_on_the_disk_is_an_error_and_drops_the_unfinished_file)

@@ -76,6 +76,13 @@ static inline nori_status make_table_run(struct script *script, uint64_t number,
     return rc;
 }
 
+static inline nori_status append_durably(struct nr_manifest *manifest, const struct nr_edit *edit,
+                                         struct nori_error *error)
+{
+    nori_status rc = nr_manifest_append(manifest, edit, error);
+    return rc == NORI_OK ? nr_manifest_sync(manifest, error) : rc;
+}
+
 /* The edit after 'done', durable and installed; then what it released is unlinked, in this order. */
 static inline nori_status script_edit(struct script *script, struct nori_error *error)
 {
@@ -100,7 +107,7 @@ static inline nori_status script_edit(struct script *script, struct nori_error *
     }
     NR_CHECK(nr_edit_apply(edit, script->version, &next, error));
     script->started = script->done + 1;
-    rc = nr_manifest_append(script->manifest, edit, error);
+    rc = append_durably(script->manifest, edit, error);
     if (rc == NORI_NO_MEMORY) script->started = script->done;
     if (rc != NORI_OK) goto out;
     script->done = script->started;

@@ -167,6 +167,8 @@ TEST(building_an_edit_without_memory_leaves_it_as_it_was)
         if (rc == NORI_OK) rc = nr_edit_merge_l0(edit, 1, 1, run, &err);
         if (rc == NORI_OK) rc = nr_edit_set_slot(edit, 1, key_at(0), 1, &run, 1, &err);
         if (rc == NORI_OK) rc = nr_edit_set_guards(edit, 1, guards, 2, 20, 1, &err);
+        if (rc == NORI_OK) rc = nr_edit_add_guards(edit, 1, guards, 2, 20, &err);
+        if (rc == NORI_OK) rc = nr_edit_remove_guards(edit, 1, guards, 2, &err);
         if (rc == NORI_OK) rc = nr_edit_set_options(edit, nr_slice_text("x"), &err);
         nr_alloc_fail_at(0);
         if (edit) EXPECT_OK(nr_edit_encode(edit, &bytes, &err), &err);
@@ -339,6 +341,69 @@ TEST(a_slot_that_is_cut_and_joined_again_is_as_it_was)
         EXPECT_EQ(slot->runs[i]->entries, keys[i] * 10);
     }
     nr_version_unref(version);
+}
+
+/* The edit, from its bytes, on a cut level; the tree as a snapshot's bytes. */
+static void snapshot_after(struct nr_edit *edit, struct nr_buffer *out)
+{
+    struct nr_version *version = cut_level(&model.universe), *next;
+    struct nr_edit *decoded, *snapshot;
+    struct nr_buffer bytes;
+    const struct nr_counters counters = {0};
+    nr_buffer_init(&bytes);
+    EXPECT_OK(nr_edit_encode(edit, &bytes, &err), &err);
+    EXPECT_OK(nr_edit_decode(nr_buffer_slice(&bytes), find_in_universe, &model.universe, &decoded, &err), &err);
+    next = apply(decoded, version);
+    EXPECT_OK(nr_version_check(next, &err), &err);
+    EXPECT_OK(nr_edit_snapshot(next, &counters, nr_slice(NULL, 0), &snapshot, &err), &err);
+    EXPECT_OK(nr_edit_encode(snapshot, out, &err), &err);
+    nr_buffer_clear(&bytes);
+    nr_edit_destroy(edit);
+    nr_edit_destroy(decoded);
+    nr_edit_destroy(snapshot);
+    nr_version_unref(version);
+    nr_version_unref(next);
+}
+
+TEST(guards_added_or_removed_by_name_are_the_whole_list_set)
+{
+    const nori_slice lists[][4] = {{key_at(3), key_at(5), key_at(9), key_at(15)}, {key_at(9)}, {key_at(5), key_at(9)}};
+    const size_t list_counts[] = {4, 1, 2};
+    const nori_slice more[] = {key_at(3), key_at(9), key_at(15)}, gone[] = {key_at(5)};
+    for (size_t i = 0; i < 3; i++) {
+        struct nr_edit *whole, *named;
+        struct nr_buffer expected, found;
+        memset(&model, 0, sizeof(model));
+        nr_buffer_init(&expected);
+        nr_buffer_init(&found);
+        EXPECT_OK(nr_edit_create(&whole, &err), &err);
+        EXPECT_OK(nr_edit_create(&named, &err), &err);
+        EXPECT_OK(nr_edit_set_guards(whole, 1, lists[i], list_counts[i], 30, 0, &err), &err);
+        if (i == 0) EXPECT_OK(nr_edit_add_guards(named, 1, more, 3, 30, &err), &err);
+        if (i == 1) EXPECT_OK(nr_edit_remove_guards(named, 1, gone, 1, &err), &err);
+        if (i == 2) EXPECT_OK(nr_edit_add_guards(named, 1, more, 0, 30, &err), &err);
+        snapshot_after(whole, &expected);
+        memset(&model, 0, sizeof(model));
+        snapshot_after(named, &found);
+        EXPECT(nr_slice_equal(nr_buffer_slice(&expected), nr_buffer_slice(&found)));
+        nr_buffer_clear(&expected);
+        nr_buffer_clear(&found);
+    }
+}
+
+TEST(a_guard_that_is_not_there_cannot_go)
+{
+    const nori_slice absent[][2] = {{key_at(3), key_at(5)}, {key_at(5), key_at(6)}, {key_at(9), key_at(20)}};
+    for (size_t i = 0; i < 3; i++) {
+        struct nr_edit *edit;
+        memset(&model, 0, sizeof(model));
+        struct nr_version *version = cut_level(&model.universe), *next;
+        EXPECT_OK(nr_edit_create(&edit, &err), &err);
+        EXPECT_OK(nr_edit_remove_guards(edit, 1, absent[i], 2, &err), &err);
+        EXPECT_STATUS(nr_edit_apply(edit, version, &next, &err), NORI_CORRUPTION, &err);
+        nr_edit_destroy(edit);
+        nr_version_unref(version);
+    }
 }
 
 TEST(slots_are_joined_only_where_all_of_them_is_newer_than_what_is_below_any_of_them)

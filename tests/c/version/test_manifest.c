@@ -241,10 +241,10 @@ TEST(a_manifest_that_failed_once_refuses_everything_with_the_first_cause)
         EXPECT_OK(script_roll(&script, &err), &err);
         EXPECT_OK(nr_edit_create(&edit, &err), &err);
         EXPECT_OK(nori_simdisk_fail(script.env, ops[i], 1, EIO, true, &err), &err);
-        EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_IO, &err);
+        EXPECT_STATUS(append_durably(script.manifest, edit, &err), NORI_IO, &err);
         EXPECT_EQ(err.outcome, NORI_INDETERMINATE);
         for (int again = 0; again < 2; again++) {
-            EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_POISONED, &err);
+            EXPECT_STATUS(append_durably(script.manifest, edit, &err), NORI_POISONED, &err);
             EXPECT_EQ(err.sys_errno, EIO);
             EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
         }
@@ -260,7 +260,7 @@ TEST(an_edit_whose_mark_cannot_be_written_stands_and_nothing_may_be_unlinked)
     EXPECT_OK(script_roll(&script, &err), &err);
     EXPECT_OK(nr_edit_create(&edit, &err), &err);
     EXPECT_OK(nori_simdisk_fail(script.env, "write", 2, EIO, false, &err), &err);
-    EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+    EXPECT_OK(append_durably(script.manifest, edit, &err), &err);
     EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
     nr_edit_destroy(edit);
     script_clear(&script);
@@ -275,12 +275,12 @@ TEST(a_full_disk_tears_a_manifest_and_another_takes_its_place)
         EXPECT_OK(script_roll(&script, &err), &err);
         EXPECT_OK(nr_edit_create(&edit, &err), &err);
         EXPECT_OK(nori_simdisk_fail(script.env, "write", nth, nth == 1 ? ENOSPC : EDQUOT, true, &err), &err);
-        nori_status rc = nr_manifest_append(script.manifest, edit, &err);
+        nori_status rc = append_durably(script.manifest, edit, &err);
         if (nth == 1) EXPECT_EQ(err.outcome, NORI_NOT_APPLIED);
         EXPECT_EQ(rc, nth == 1 ? NORI_IO : NORI_OK);
         EXPECT(nr_manifest_is_torn(script.manifest));
         uint64_t before = nori_simdisk_operations(script.env, NULL);
-        EXPECT_STATUS(nr_manifest_append(script.manifest, edit, &err), NORI_IO, &err);
+        EXPECT_STATUS(append_durably(script.manifest, edit, &err), NORI_IO, &err);
         EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_IO, &err);
         EXPECT_EQ(err.sys_errno, nth == 1 ? ENOSPC : EDQUOT);
         EXPECT_EQ(nori_simdisk_operations(script.env, NULL), before);
@@ -288,9 +288,45 @@ TEST(a_full_disk_tears_a_manifest_and_another_takes_its_place)
         nr_manifest_state_clear(&state);
         EXPECT_OK(script_roll(&script, &err), &err);
         EXPECT(!nr_manifest_is_torn(script.manifest));
-        EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+        EXPECT_OK(append_durably(script.manifest, edit, &err), &err);
         EXPECT_OK(nr_manifest_settle(script.manifest, &err), &err);
         nr_edit_destroy(edit);
+        script_clear(&script);
+    }
+}
+
+/* Edits are numbered by their flushed sequence: the last one that a crash leaves which keeps what was synced. */
+static uint64_t crash_and_find_last(void)
+{
+    struct nr_manifest_state state;
+    script_drop(&script);
+    EXPECT_OK(nori_simdisk_crash(script.env, 0.0, &err), &err);
+    EXPECT_OK(nr_dir_open(script.env, "/db", true, &script.dir, &err), &err);
+    EXPECT_OK(nr_manifest_recover(script.dir, 3, NULL, NULL, &state, &err), &err);
+    uint64_t last = state.counters.flushed_sequence;
+    nr_manifest_state_clear(&state);
+    return last;
+}
+
+TEST(edits_share_the_sync_that_comes_after_them)
+{
+    enum { APPENDED, SYNCED, SETTLED };
+    for (int until = APPENDED; until <= SETTLED; until++) {
+        script_init(&script, 1);
+        EXPECT_OK(script_roll(&script, &err), &err);
+        uint64_t before = nori_simdisk_operations(script.env, "sync");
+        for (uint64_t i = 1; i <= 5; i++) {
+            struct nr_edit *edit;
+            struct nr_counters counters = {.flushed_sequence = 100 + i};
+            EXPECT_OK(nr_edit_create(&edit, &err), &err);
+            nr_edit_set_counters(edit, &counters);
+            EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+            nr_edit_destroy(edit);
+        }
+        if (until == SYNCED) EXPECT_OK(nr_manifest_sync(script.manifest, &err), &err);
+        for (int i = 0; i < 2 && until == SETTLED; i++) EXPECT_OK(nr_manifest_settle(script.manifest, &err), &err);
+        EXPECT_EQ(nori_simdisk_operations(script.env, "sync"), before + (uint64_t)until);
+        EXPECT_EQ(crash_and_find_last(), until == APPENDED ? 0 : 105);
         script_clear(&script);
     }
 }
@@ -305,7 +341,7 @@ TEST(a_manifest_is_large_when_it_has_outgrown_four_mebibytes)
     EXPECT_OK(nr_edit_set_options(edit, nr_slice(text, sizeof(text)), &err), &err);
     for (int i = 0; i < 4; i++) {
         EXPECT(!nr_manifest_is_large(script.manifest));
-        EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+        EXPECT_OK(append_durably(script.manifest, edit, &err), &err);
     }
     EXPECT(nr_manifest_is_large(script.manifest));
     nr_edit_destroy(edit);
