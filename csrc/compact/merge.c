@@ -222,7 +222,7 @@ out:
     return rc;
 }
 
-static nori_status merge_target(struct merge *merge, struct nr_merge_target *target, struct nori_error *err)
+static nori_status merge_target(struct merge *merge, const struct nr_merge_target *target, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
@@ -230,29 +230,77 @@ static nori_status merge_target(struct merge *merge, struct nr_merge_target *tar
         rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies before its target");
         goto out;
     }
-    NR_CHECK(nr_output_begin(&merge->output, target->slot_id, target->start, target->end, err));
     while (!merge->is_done && !merge->job->is_part && iter->valid && nr_bound_above(target->end, iter->key)) {
         bool is_adopted = false;
         if (merge->adoption_next < merge->adoption_count) NR_CHECK(adopt(merge, &is_adopted, err));
         if (!is_adopted) NR_CHECK(merge_entry(merge, err));
     }
-    if (merge->job->is_part)
-        NR_CHECK(nr_output_stop(&merge->output, nr_buffer_slice(&merge->job->part_end), &target->run, err));
-    else
-        NR_CHECK(nr_output_end(&merge->output, &target->run, err));
 out:
     return rc;
+}
+
+/* Gives each target its part of a run over all of them. */
+static nori_status share_out(const struct merge *merge, struct nr_run *run, struct nr_merge_target *targets,
+                             size_t count, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    for (size_t i = 0; i < count && rc == NORI_OK; i++)
+        rc = nr_run_clip(run, targets[i].start, targets[i].end, merge->context->next_run_id(merge->context->arg),
+                         &targets[i].run, err);
+    return rc;
+}
+
+/* Targets whose entries go into tables together; between two of them a table ends if it is not small. */
+static nori_status merge_group(struct merge *merge, struct nr_merge_target *targets, size_t count,
+                               struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_merge_job *job = merge->job;
+    struct nr_output *output = &merge->output;
+    struct nr_run *run = NULL;
+    NR_CHECK(nr_output_begin(output, targets[0].slot_id, targets[0].start, targets[count - 1].end, err));
+    for (size_t i = 0; i < count && !job->is_part; i++) {
+        NR_CHECK(merge_target(merge, &targets[i], err));
+        if (i + 1 == count || job->is_part || merge->is_done || !nr_output_is_large(output)) continue;
+        NR_CHECK(nr_output_cut(output, targets[i].end.key, err));
+    }
+    if (job->is_part)
+        NR_CHECK(nr_output_stop(output, nr_buffer_slice(&job->part_end), &run, err));
+    else
+        NR_CHECK(nr_output_end(output, &run, err));
+    if (run && count == 1)
+        targets[0].run = nr_run_ref(run);
+    else if (run)
+        NR_CHECK(share_out(merge, run, targets, count, err));
+out:
+    if (rc != NORI_OK)
+        nr_output_discard(merge->context, run, output->first_number);
+    else
+        nr_run_unref(run);
+    return rc;
+}
+
+/* Small parts for many slots are no tables of their own: each takes a sync. Slots share them through slices. */
+static bool shares_tables(const struct merge *merge)
+{
+    const struct nr_merge_job *job = merge->job;
+    uint64_t bytes = 0;
+    if (job->target_count < 2) return false;
+    for (size_t i = 0; i < job->input_count; i++)
+        bytes += nr_run_bytes_in(job->inputs[i].run, job->inputs[i].start, job->inputs[i].end);
+    return bytes / job->target_count < (uint64_t)merge->context->options->table_bytes / 2;
 }
 
 static nori_status merge_targets(struct merge *merge, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_merge_job *job = merge->job;
-    for (size_t i = 0; i < job->target_count && !job->is_part; i++) {
-        NR_CHECK(merge_target(merge, &job->targets[i], err));
-        bool is_left = i + 1 < job->target_count && !merge->is_done && merge->iter->valid;
+    size_t count = shares_tables(merge) ? job->target_count : 1;
+    for (size_t i = 0; i < job->target_count && !job->is_part; i += count) {
+        NR_CHECK(merge_group(merge, &job->targets[i], count, err));
+        bool is_left = i + count < job->target_count && !merge->is_done && merge->iter->valid;
         if (is_left && !job->is_part && is_part_written(merge))
-            NR_CHECK(end_part(merge, job->targets[i + 1].start, err));
+            NR_CHECK(end_part(merge, job->targets[i + count].start, err));
     }
     if (!job->is_part && !merge->is_done && merge->iter->valid)
         rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");

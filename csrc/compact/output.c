@@ -221,6 +221,11 @@ out:
     return rc;
 }
 
+bool nr_output_is_large(const struct nr_output *output)
+{
+    return output->builder && nr_table_builder_bytes(output->builder) >= output->table_bytes / 2;
+}
+
 nori_status nr_output_stop(struct nr_output *output, nori_slice key, struct nr_run **run_out, struct nori_error *err)
 {
     *run_out = NULL;

@@ -53,6 +53,8 @@ NORI_WARN_UNUSED nori_status nr_output_add(struct nr_output *output, nori_slice 
                                            struct nori_error *err);
 /* Ends the table under way below 'key', which no entry added so far has. */
 NORI_WARN_UNUSED nori_status nr_output_cut(struct nr_output *output, nori_slice key, struct nori_error *err);
+/* Whether the table under way may end here: it has at least half of what makes it full. */
+bool nr_output_is_large(const struct nr_output *output);
 /* Takes a slice over as it is; all entries added lie below it, all to come above. */
 NORI_WARN_UNUSED nori_status nr_output_adopt(struct nr_output *output, const struct nr_table_slice *slice,
                                              struct nori_error *err);

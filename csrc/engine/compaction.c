@@ -229,7 +229,7 @@ static nori_status edit_plan(struct nori_engine *engine, const struct nr_version
 {
     nori_status rc = NORI_OK;
     for (size_t i = 0; i < result_count; i++)
-        NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, first_number, err));
+        NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, &first_number, err));
     NR_CHECK(edit_source(version, plan, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++) {
         const struct nr_plan_target *target = &plan->targets[i];

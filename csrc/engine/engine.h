@@ -480,9 +480,11 @@ void nr_turn_give(struct nori_engine *engine);
  * is installed. Frees nothing of the edit. A failure of the manifest poisons. */
 NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
                                         struct nori_error *err);
-/* The files of a new run (NULL: none) that are new themselves, with numbers from 'first_number' on, into an edit. */
+/* The files of a new run (NULL: none) that are new themselves, with numbers from '*first_number' on, into an edit; then
+ * the number is above them: the next run of the same merge may share the last of its files. */
 NORI_WARN_UNUSED nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit,
-                                               const struct nr_run *run, uint64_t first_number, struct nori_error *err);
+                                               const struct nr_run *run, uint64_t *first_number,
+                                               struct nori_error *err);
 /* The snapshot edit of 'version', with the numbers of now. In the turn, or alone. */
 NORI_WARN_UNUSED nori_status nr_manifest_snapshot(struct nori_engine *engine, struct nr_version *version,
                                                   struct nr_edit **snapshot_out, struct nori_error *err);

@@ -29,10 +29,11 @@ static nori_status install_flush(struct nori_engine *engine, const struct nr_vie
         .log_number = view->layers[first - 1].log_segment,
     };
     struct nr_edit *edit = NULL;
+    uint64_t first_number = 0;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_edit_create(&edit, err));
     if (run) {
-        NR_CHECK(nr_edit_add_files(engine, edit, run, 0, err));
+        NR_CHECK(nr_edit_add_files(engine, edit, run, &first_number, err));
         NR_CHECK(nr_edit_push_l0(edit, run, err));
     }
     nr_edit_set_counters(edit, &counters);

@@ -116,12 +116,12 @@ out:
 }
 
 nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, const struct nr_run *run,
-                              uint64_t first_number, struct nori_error *err)
+                              uint64_t *first_number, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     for (size_t i = 0; run && i < run->slice_count && rc == NORI_OK; i++) {
-        if (run->slices[i].file->number < first_number) continue;
-        if (i > 0 && run->slices[i].file == run->slices[i - 1].file) continue; /* Slices of one file are neighbours. */
+        if (run->slices[i].file->number < *first_number) continue;
+        *first_number = run->slices[i].file->number + 1;
         rc = nr_edit_add_file(edit, run->slices[i].file, err);
         if (rc == NORI_OK) atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);
     }

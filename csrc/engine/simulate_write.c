@@ -88,11 +88,12 @@ nori_status nr_sim_flush_end(struct nr_simulation *simulation, struct nori_error
     struct nr_counters counters = {.flushed_sequence = simulation->next_sequence - 1};
     struct nr_edit *edit = NULL;
     struct nr_view *view = nr_view_acquire(engine);
+    uint64_t first_number = 0;
     nori_status rc = NORI_OK;
     atomic_store(&engine->published_sequence, simulation->next_sequence - 1);
     NR_CHECK(nr_edit_create(&edit, err));
     if (run) {
-        NR_CHECK(nr_edit_add_files(engine, edit, run, 0, err));
+        NR_CHECK(nr_edit_add_files(engine, edit, run, &first_number, err));
         NR_CHECK(nr_edit_push_l0(edit, run, err));
     }
     nr_edit_set_counters(edit, &counters);
@@ -196,11 +197,12 @@ static nori_status fill_level(struct placing *placing, uint32_t level, double wr
         nori_slice start = from > 0 ? placing->guards[from] : nr_slice("", 0);
         struct nr_bound end = is_last ? nr_bound_infinite() : nr_bound_key(placing->guards[to]);
         struct nr_run *run = NULL;
+        uint64_t first_number = 0;
         nr_sim_output_begin(&output, 0, start, end);
         rc = add_ranges(simulation, &output, nr_sim_position(start), nr_sim_end(end), writes, is_bottom, first,
                         simulation->next_sequence - 1, err);
         if (rc == NORI_OK) rc = nr_sim_output_end(&output, &run, err);
-        if (run) rc = nr_edit_add_files(simulation->engine, placing->edit, run, 0, err);
+        if (run) rc = nr_edit_add_files(simulation->engine, placing->edit, run, &first_number, err);
         if (run && rc == NORI_OK) rc = nr_edit_set_slot(placing->edit, level, start, 0, &run, 1, err);
         nr_run_unref(run);
     }
