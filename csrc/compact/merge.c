@@ -6,6 +6,7 @@
 
 #include "base/alloc.h"
 #include "compact/cover.h"
+#include "compact/expired.h"
 #include "compact/output.h"
 #include "iter/merge.h"
 
@@ -19,6 +20,7 @@ struct merge {
     struct nr_iter *iter;                  /* Owned. */
     struct nr_tombstones *tombstones;      /* Counted; of all inputs. */
     struct nr_tombstones *kept_tombstones; /* Counted; what the outputs carry. */
+    struct nr_run **runs; /* Owned, of refs: the inputs', without what need not be read. NULL: nothing. */
     struct nr_cover older;
     struct nr_survive survive;
     struct nr_output output;
@@ -47,8 +49,9 @@ static nori_status open_inputs(struct merge *merge, struct nori_error *err)
     if (!children) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_iter *));
     for (size_t i = 0; i < job->input_count; i++) {
         const struct nr_merge_input *input = &job->inputs[i];
-        NR_CHECK(nr_run_iter_create(input->run, input->start, input->end, context->tables, context->epoch, &merge->read,
-                                    &children[count], err));
+        if (!merge->runs[i]) continue;
+        NR_CHECK(nr_run_iter_create(merge->runs[i], input->start, input->end, context->tables, context->epoch,
+                                    &merge->read, &children[count], err));
         count++;
     }
     rc = nr_merge_iter_create(children, count, &merge->iter, err);
@@ -68,8 +71,9 @@ static nori_status open_tombstones(struct merge *merge, struct nori_error *err)
     if (!sets) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_tombstones *));
     for (size_t i = 0; i < job->input_count; i++) {
         const struct nr_merge_input *input = &job->inputs[i];
-        NR_CHECK(
-            nr_run_tombstones(input->run, input->start, input->end, context->tables, context->epoch, &sets[i], err));
+        if (!merge->runs[i]) continue;
+        NR_CHECK(nr_run_tombstones(merge->runs[i], input->start, input->end, context->tables, context->epoch, &sets[i],
+                                   err));
     }
     NR_CHECK(nr_tombstones_merge(sets, NULL, job->input_count, NR_MAX_SEQUENCE, &merge->tombstones, err));
     NR_CHECK(nr_survive_tombstones(merge->tombstones, job->moments, job->moment_count, may_overlap_below, &merge->older,
@@ -94,6 +98,15 @@ static bool is_in_one_target(const struct nr_merge_job *job, const struct nr_tab
            nr_bound_compare(slice->end, job->targets[low].end) <= 0;
 }
 
+/* Whether what has expired in a table is not worth rewriting the rest for. */
+static bool may_wait(const struct nr_merge_job *job, const struct nr_table_properties *properties)
+{
+    uint64_t now_ms = job->moment_count > 0 ? job->moments[job->moment_count - 1].now_ms : 0;
+    if (properties->smallest_expiry_ms == 0 || properties->smallest_expiry_ms > now_ms) return true;
+    return properties->lifetime_ms > 0 && !nr_expired_whole(properties, now_ms) &&
+           nr_expired_overdue(properties, now_ms) <= NR_EXPIRED_TOLERATED;
+}
+
 /* Whether 'slice' of input 'index' can be taken over as it is. */
 static bool is_adoptable(const struct merge *merge, size_t index, const struct nr_table_slice *slice)
 {
@@ -101,7 +114,7 @@ static bool is_adoptable(const struct merge *merge, size_t index, const struct n
     const struct nr_merge_input *input = &job->inputs[index];
     const struct nr_table_properties *properties = &slice->file->properties;
     if (slice->bytes < merge->context->options->table_bytes / ADOPT_DIVISOR) return false;
-    if (properties->delete_count > 0 || properties->range_count > 0 || properties->smallest_expiry_ms > 0) return false;
+    if (properties->delete_count > 0 || properties->range_count > 0 || !may_wait(job, properties)) return false;
     if (nr_slice_compare(slice->start, input->start) < 0 || nr_bound_compare(slice->end, input->end) > 0) return false;
     if (!is_in_one_target(job, slice)) return false;
     if (merge->tombstones) {
@@ -295,6 +308,17 @@ out:
     return rc;
 }
 
+static nori_status choose_runs(struct merge *merge, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_merge_job *job = merge->job;
+    merge->runs = nr_calloc(job->input_count + 1, sizeof(struct nr_run *));
+    if (!merge->runs) return nr_fail_memory(err, (job->input_count + 1) * sizeof(struct nr_run *));
+    for (size_t i = 0; i < job->input_count && rc == NORI_OK; i++)
+        rc = nr_expired_skip(job, i, &merge->older, &merge->runs[i], err);
+    return rc;
+}
+
 static nori_status prepare(struct merge *merge, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
@@ -302,6 +326,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     nori_slice start = job->target_count ? job->targets[0].start : nr_slice(NULL, 0);
     struct nr_bound end = job->target_count ? job->targets[job->target_count - 1].end : nr_bound_infinite();
     NR_CHECK(nr_cover_init(&merge->older, job->older, job->older_count, start, end, err));
+    NR_CHECK(choose_runs(merge, err));
     NR_CHECK(open_tombstones(merge, err));
     NR_CHECK(find_adoptions(merge, err));
     NR_CHECK(open_inputs(merge, err));
@@ -309,6 +334,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     nr_output_init(&merge->output, merge->context, merge->kept_tombstones, job->level,
                    merge->context->options->table_bytes, job->created_ms);
     merge->output.input = &merge->read;
+    merge->output.lifetime_ms = nr_expired_lifetime_ms(job->inputs, job->input_count);
     NR_CHECK(nr_iter_seek_first(merge->iter, err));
 out:
     return rc;
@@ -392,6 +418,8 @@ out:
     nr_tombstones_unref(merge.tombstones);
     nr_tombstones_unref(merge.kept_tombstones);
     nr_cover_clear(&merge.older);
+    for (size_t i = 0; merge.runs && i < job->input_count; i++) nr_run_unref(merge.runs[i]);
+    nr_free(merge.runs);
     nr_free(merge.adoptions);
     nr_read_clear(&merge.read);
     return rc;

@@ -29,6 +29,7 @@ void nr_output_init(struct nr_output *output, const struct nr_merge_context *con
         .bits_per_key = choose_bits(context, level),
         .table_bytes = table_bytes,
         .created_ms = created_ms,
+        .lifetime_ms = NR_LIFETIME_FROM_NOW,
         .first_number = UINT64_MAX,
     };
     nr_buffer_init(&output->span_start);
@@ -113,6 +114,7 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
         .level = output->level,
         .slot_id = output->slot_id,
         .created_ms = output->created_ms,
+        .lifetime_ms = output->lifetime_ms,
     };
     return nr_table_builder_create(&params, &output->builder, err);
 }

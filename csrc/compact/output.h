@@ -16,6 +16,7 @@ struct nr_output {
     double bits_per_key;  /* Of filters. */
     uint64_t table_bytes; /* Tables are cut here. */
     uint64_t created_ms;
+    uint64_t lifetime_ms; /* For the tables' properties. */
     /* The target under way. */
     uint64_t slot_id;
     struct nr_bound end;              /* Borrowed. */

@@ -148,6 +148,7 @@ static void consider_admission(struct nr_planner *planner)
         if (count >= depth) urgency = (double)(count * count) / (double)(urgent * urgent);
         if (level0->run_count > MANY_RUNS && has_overlap(level0->runs[level0->run_count - 1], slot))
             urgency = NR_MAX(urgency, (double)level0->run_count / MANY_RUNS);
+        urgency = NR_MAX(urgency, nr_planner_l0_due(planner, slot->start, slot->end));
         if (is_asked_for(planner, slot)) urgency = NR_PLAN_MANUAL_URGENCY + (double)count;
         if (urgency > 0) (void)offer_admission(planner, slot, urgency);
     }
@@ -214,6 +215,7 @@ void nr_planner_consider_l0(struct nr_planner *planner)
     size_t run_count = nr_version_level0(planner->version)->run_count;
     bool is_manual = planner->view->is_manual;
     if (run_count == 0 || planner->version->level_count < 2) return;
-    if (is_manual || run_count >= admit_depth(planner->view->options)) consider_admission(planner);
+    bool is_due = nr_planner_l0_due(planner, nr_slice("", 0), nr_bound_infinite()) > 0;
+    if (is_manual || is_due || run_count >= admit_depth(planner->view->options)) consider_admission(planner);
     if (!is_manual && run_count >= MERGE_COUNT) consider_merge(planner);
 }

@@ -190,6 +190,7 @@ struct nori_engine {
     struct nr_random random NR_GUARDED;
     uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
     uint64_t heat_saved_us;             /* Of the maintenance round and close only. */
+    uint64_t expiry_us;                 /* Of the maintenance round only: when to look for what has expired. */
     uint64_t shaped_us;                 /* Of the maintenance round only: when K was looked at. */
     struct nr_scheduler scheduler NR_GUARDED;
     struct nr_reward rewards[NR_MAX_REWARDS] NR_GUARDED;
@@ -523,6 +524,8 @@ void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);
 /* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
 void nr_shape_update_due(struct nori_engine *engine);
+/* Of the maintenance round: wakes the planner when something that has expired is to be cleaned. */
+void nr_expire_maintain(struct nori_engine *engine, uint64_t now_us);
 /* A job: the merge, which is all its I/O on tables, and the edit, then release, which gives back what was merged.
  * '*is_part_out' true: there is more of the job, and all of it again. */
 NORI_WARN_UNUSED nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err);

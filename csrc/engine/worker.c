@@ -63,6 +63,7 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
     if (oldest_us != 0 && age_secs > 0)
         sleep_us = sooner_us(sleep_us, until_us(now_us, oldest_us + (uint64_t)(age_secs * 1e6)));
     if (atomic_load(&engine->epoch.retired_count) > 0) sleep_us = sooner_us(sleep_us, IDLE_US);
+    if (atomic_load(&engine->has_expiring)) sleep_us = sooner_us(sleep_us, until_us(now_us, engine->expiry_us));
     /* Reads alone change shapes, too, and announce themselves to nobody. */
     if (engine->options.strategy == NORI_STRATEGY_ATLL)
         sleep_us = sooner_us(sleep_us, (uint64_t)(engine->options.heat_decay_interval_secs * 1e6 / 4) + 1000);
@@ -90,6 +91,7 @@ static void maintain(struct nori_engine *engine)
     nr_obsolete_unlink(engine);
     nr_heat_maintain(engine, now_us);
     nr_shape_update_due(engine);
+    nr_expire_maintain(engine, now_us);
 }
 
 static bool is_stopping(struct nori_engine *engine)

@@ -308,6 +308,12 @@ static nori_status complete_properties(struct nr_table_builder *builder, struct 
     bool has_entries = properties->entry_count > 0;
 
     properties->block_count = builder->index.block_count;
+    if (properties->largest_expiry_ms > 0) {
+        uint64_t largest_ms = properties->largest_expiry_ms, now_ms = properties->created_ms;
+        properties->lifetime_ms = builder->params.lifetime_ms;
+        if (properties->lifetime_ms == NR_LIFETIME_FROM_NOW)
+            properties->lifetime_ms = largest_ms - NR_MIN(now_ms, largest_ms);
+    }
     if (has_entries) {
         uint8_t zero = 0;
         NR_CHECK(nr_buffer_assign(&builder->end_key, nr_buffer_slice(&builder->last_key), err));

@@ -22,7 +22,9 @@ struct nr_table_builder_params {
     uint32_t level;
     uint64_t slot_id;
     uint64_t created_ms;
+    uint64_t lifetime_ms; /* Of what expires, as the inputs say; NR_LIFETIME_FROM_NOW: it begins with the table. */
 };
+#define NR_LIFETIME_FROM_NOW UINT64_MAX
 
 /* Creates the file. */
 NORI_WARN_UNUSED nori_status nr_table_builder_create(const struct nr_table_builder_params *params,

@@ -3,7 +3,7 @@
 #include "base/coding.h"
 
 /* varint length of what follows; then smallest sized, infinite 1, end sized, and the numbers as varints. A decoder
- * skips what a later version puts behind. */
+ * skips what a later version puts behind. The lifetime stands there only if there is one. */
 
 #define NUMBER_COUNT 14
 
@@ -33,6 +33,7 @@ nori_status nr_properties_encode(const struct nr_table_properties *properties, s
     NR_CHECK(nr_buffer_append(&body, nr_slice(&infinite, 1), err));
     NR_CHECK(nr_buffer_append_sized(&body, properties->end.key, err));
     for (size_t i = 0; i < NUMBER_COUNT; i++) NR_CHECK(nr_buffer_append_varint(&body, numbers[i], err));
+    if (properties->lifetime_ms > 0) NR_CHECK(nr_buffer_append_varint(&body, properties->lifetime_ms, err));
     NR_CHECK(nr_buffer_append_sized(out, nr_buffer_slice(&body), err));
 out:
     nr_buffer_clear(&body);
@@ -52,6 +53,7 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
     for (size_t i = 0; i < NUMBER_COUNT; i++) {
         if (!nr_take_varint(&body, &numbers[i])) return false;
     }
+    if (body.size > 0 && !nr_take_varint(&body, &out->lifetime_ms)) return false;
     if (numbers[11] > UINT32_MAX) return false;
     out->end.infinite = infinite.data[0];
     out->smallest_sequence = numbers[0];

@@ -21,6 +21,9 @@ struct nr_table_properties {
     uint32_t level;      /* It was written for. */
     uint64_t slot_id;    /* It was written for; 0: level 0. */
     uint64_t created_ms; /* TTL clock. */
+    /* How long what expires was to live, the longest, as the flush saw it; merges take the longest of their inputs. 0:
+     * not known, or nothing expires. */
+    uint64_t lifetime_ms;
 };
 
 /* Appends / consumes an encoding with room for fields to come. Decoded slices borrow from the input. */

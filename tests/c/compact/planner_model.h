@@ -11,7 +11,8 @@ struct model_run {
     uint64_t bytes;
     uint64_t entries, deletes, ranges;
     uint64_t smallest_sequence, largest_sequence;
-    uint64_t largest_expiry_ms; /* 0: entries do not expire. */
+    uint64_t smallest_expiry_ms, largest_expiry_ms; /* 0: entries do not expire. */
+    uint64_t lifetime_ms;
 };
 
 static inline void model_options(struct nori_options *options)
@@ -43,8 +44,9 @@ static inline struct nr_table_slice model_slice(const struct model_run *model, u
         .delete_count = model->deletes / parts,
         .range_count = model->ranges / parts,
         .unexpiring_count = model->largest_expiry_ms ? 0 : model->entries / parts,
-        .smallest_expiry_ms = model->largest_expiry_ms,
+        .smallest_expiry_ms = model->smallest_expiry_ms,
         .largest_expiry_ms = model->largest_expiry_ms,
+        .lifetime_ms = model->lifetime_ms,
     };
     struct nr_table_slice slice = {.start = start,
                                    .end = end,

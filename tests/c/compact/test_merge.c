@@ -201,6 +201,67 @@ TEST(tables_that_nothing_overlaps_are_taken_over_unwritten)
     fixture_clear(&fixture);
 }
 
+/* A table of keys [first, first + count), put at 'sequence' and on, that expire at 'expires_at_ms' and on. */
+static struct nr_run *expiring_run(struct fixture *fixture, unsigned first, unsigned count, uint64_t sequence,
+                                   uint64_t expires_at_ms)
+{
+    struct nr_memtable *memtable = memtable_create(fixture);
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    struct nr_run *run = NULL;
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < count; i++) {
+        char key[16];
+        uint8_t value[64] = {0};
+        nr_put_fixed64(value, expires_at_ms + i);
+        write_one(memtable, NR_TYPE_PUT_EXPIRING, make_key(key, first + i), nr_slice(value, sizeof value),
+                  sequence + i);
+    }
+    EXPECT_OK(nr_flush_execute(&fixture->context, &memtable, 1, &present, 1, 5, &run, &bytes, &err), &err);
+    nr_memtable_unref(memtable);
+    return run;
+}
+
+/* Merges two tables side by side, the first of which is all expired at 1000, over 'older' (NULL: nothing). Returns how
+ * many entries were read. */
+static uint64_t merge_expired(struct nr_moment moment, bool has_older, bool is_older_an_input)
+{
+    struct fixture fixture;
+    struct nr_moment moments[] = {moment, {NR_MAX_SEQUENCE, 1000}};
+    fixture_init(&fixture);
+    struct nr_run *runs[] = {expiring_run(&fixture, 0, 100, 201, 500), expiring_run(&fixture, 200, 100, 301, 2000),
+                             put_run(&fixture, 50, 10, 1)};
+    struct nr_merge_input inputs[3];
+    for (size_t i = 0; i < 3; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = inputs, .targets = &target, .target_count = 1, .level = 1};
+    job.input_count = is_older_an_input ? 3 : 2;
+    job.older = &runs[2];
+    job.older_count = has_older && !is_older_an_input;
+    job.moments = moments;
+    job.moment_count = 2;
+    fixture.options.table_bytes = 1 << 20; /* Small tables are not taken over. */
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->slices[0].file->properties.lifetime_ms, 2099 - 5);
+    struct nr_run *before[] = {runs[0], runs[1], runs[2]}, *after[] = {target.run, runs[2]};
+    size_t older_count = has_older && !is_older_an_input;
+    for (size_t i = 0; i < 2; i++)
+        expect_same(&fixture, before, 2 + (has_older || is_older_an_input), after, 1 + older_count, moments[i]);
+    unref_targets(&job);
+    unref_runs(runs, 3);
+    fixture_clear(&fixture);
+    return job.entries_read;
+}
+
+TEST(tables_that_have_expired_for_all_are_dropped_unread_if_they_hide_nothing)
+{
+    struct nr_moment present = {NR_MAX_SEQUENCE - 1, 1000}, earlier = {NR_MAX_SEQUENCE - 1, 550}, before = {250, 1000};
+    EXPECT_EQ(merge_expired(present, false, false), 100);
+    EXPECT_EQ(merge_expired(earlier, false, false), 200); /* A snapshot sees half of them. */
+    EXPECT_EQ(merge_expired(before, false, false), 200);  /* Of half of them an older snapshot knows nothing. */
+    EXPECT_EQ(merge_expired(present, true, false), 200);
+    EXPECT_EQ(merge_expired(present, false, true), 210);
+}
+
 TEST(a_merge_inside_level_0_spans_no_hole_between_its_inputs)
 {
     struct fixture fixture;

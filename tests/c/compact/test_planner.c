@@ -5,7 +5,8 @@
  *     levels COUNT
  *     level NUMBER                       the slots and runs that follow are its
  *     slot ID [KEY..KEY)                 in order; an empty first or last key: without bound
- *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N     newest first
+ *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N
+ *                                        newest first; the smallest expiry is that of 'since'
  *     busy LEVEL:ID   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending
  * 0|1
  *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
@@ -173,6 +174,8 @@ static void parse_run(struct parser *parser, char *text)
     run.deletes = parse_count(text, "deletes=", 0);
     run.ranges = parse_count(text, "ranges=", 0);
     run.largest_expiry_ms = parse_count(text, "expiry=", 0);
+    run.smallest_expiry_ms = parse_count(text, "since=", run.largest_expiry_ms);
+    run.lifetime_ms = parse_count(text, "life=", 0);
     run.smallest_sequence = parse_count(text, "seq=", 1);
     const char *dots = strstr(text, "seq=") ? strstr(strstr(text, "seq="), "..") : NULL;
     run.largest_sequence = dots ? strtoull(dots + 2, NULL, 10) : run.smallest_sequence;
