@@ -280,7 +280,25 @@ out:
     return rc;
 }
 
-/* Small parts for many slots are no tables of their own: each takes a sync. Slots share them through slices. */
+/* Whether a table of all inputs' sequences would stand in the order of age in every target. */
+static bool are_of_one_age(const struct nr_merge_job *job)
+{
+    nori_slice start = job->targets[0].start;
+    struct nr_bound end = job->targets[job->target_count - 1].end;
+    uint64_t smallest = UINT64_MAX, largest = 0;
+    for (size_t i = 0; i < job->input_count; i++) {
+        smallest = NR_MIN(smallest, job->inputs[i].run->smallest_sequence);
+        largest = NR_MAX(largest, job->inputs[i].run->largest_sequence);
+    }
+    for (size_t i = 0; i < job->older_count; i++)
+        if (job->older[i]->largest_sequence >= smallest && nr_run_overlaps(job->older[i], start, end)) return false;
+    for (size_t i = 0; i < job->newer_count; i++)
+        if (job->newer[i]->smallest_sequence <= largest && nr_run_overlaps(job->newer[i], start, end)) return false;
+    return true;
+}
+
+/* Small parts for many slots are no tables of their own: each takes a sync. Slots share them through slices, unless
+ * that would take what one of them has in its inputs for the age of another's. */
 static bool shares_tables(const struct merge *merge)
 {
     const struct nr_merge_job *job = merge->job;
@@ -288,7 +306,7 @@ static bool shares_tables(const struct merge *merge)
     if (job->target_count < 2) return false;
     for (size_t i = 0; i < job->input_count; i++)
         bytes += nr_run_bytes_in(job->inputs[i].run, job->inputs[i].start, job->inputs[i].end);
-    return bytes / job->target_count < (uint64_t)merge->context->options->table_bytes / 2;
+    return bytes / job->target_count < (uint64_t)merge->context->options->table_bytes / 2 && are_of_one_age(job);
 }
 
 static nori_status merge_targets(struct merge *merge, struct nori_error *err)

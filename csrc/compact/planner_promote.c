@@ -79,10 +79,17 @@ bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, 
 }
 
 /* A slot gathers until so many of its like fill the headroom of what lies below: what arrives there in smaller parts is
- * rewritten for each, or merged with others before. */
+ * rewritten for each, or merged with others before. A level below that has less than its target counts as if it had
+ * that: it is to be as many times as large as this one, or the levels together would not reach from the memtable to the
+ * bottom. */
 bool nr_planner_is_worth_promoting(const struct nr_planner *planner, const struct nr_slot *slot)
 {
+    const struct nr_level *next = planner->version->levels[slot->level + 1];
     double headroom = NR_MIN(planner->options->max_space_amp - 1, 1), arrivals = (double)planner->options->k_global - 1;
     struct below below = look_below(planner, slot, 0, 0);
-    return (double)slot->bytes * NR_MAX(arrivals, 1) >= headroom * (double)below.bytes;
+    double wanted = 0;
+    if (slot->level + 1u < planner->bottom_level)
+        wanted = (double)nr_planner_level_target(planner->version, planner->options, slot->level + 1) *
+                 (double)below.count / (double)next->slot_count;
+    return (double)slot->bytes * NR_MAX(arrivals, 1) >= headroom * NR_MAX(wanted, (double)below.bytes);
 }

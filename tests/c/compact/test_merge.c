@@ -201,6 +201,48 @@ TEST(tables_that_nothing_overlaps_are_taken_over_unwritten)
     fixture_clear(&fixture);
 }
 
+/* Merges keys 300 to 309, sequences from 'first_sequence' on, and 295 to 304, sequences from 1 on, into two slots that
+ * meet at 300, over a run of sequences from 50 on in the second where the newer of the two is above that. Returns how
+ * many tables that makes. */
+static uint64_t merge_into_two(uint64_t first_sequence)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    fixture_init(&fixture);
+    struct nr_run *runs[] = {put_run(&fixture, 300, 10, first_sequence), put_run(&fixture, 295, 10, 1)};
+    struct nr_run *older = put_run(&fixture, 300, 10, 50);
+    struct nr_merge_input inputs[2];
+    for (size_t i = 0; i < 2; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target targets[2] = {{1, nr_slice("", 0), nr_bound_key(nr_slice_text("key00300")), NULL},
+                                         {2, nr_slice_text("key00300"), nr_bound_infinite(), NULL}};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = 2, .targets = targets, .target_count = 2, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    job.older = &older;
+    job.older_count = older && first_sequence > 50;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT(targets[0].run && targets[1].run);
+    EXPECT(nr_bound_compare(targets[0].run->slices[0].end, targets[0].end) <= 0);
+    EXPECT(nr_slice_compare(targets[1].run->slices[0].start, targets[1].start) >= 0);
+    EXPECT_EQ(targets[0].run->entries + targets[1].run->entries, 15);
+    struct nr_run *outputs[] = {targets[0].run, targets[1].run};
+    expect_same(&fixture, runs, 2, outputs, 2, present);
+    uint64_t count = 1 + (targets[0].run->slices[0].file != targets[1].run->slices[0].file);
+    EXPECT_EQ(count_tables(&fixture), 3 + count);
+    unref_targets(&job);
+    EXPECT_EQ(count_tables(&fixture), 3);
+    unref_runs(runs, 2);
+    unref_runs(&older, 1);
+    fixture_clear(&fixture);
+    return count;
+}
+
+TEST(slots_share_small_tables_but_not_where_one_would_stand_behind_older_data)
+{
+    EXPECT_EQ(merge_into_two(11), 1);
+    EXPECT_EQ(merge_into_two(100), 2);
+}
+
 /* A table of keys [first, first + count), put at 'sequence' and on, that expire at 'expires_at_ms' and on. */
 static struct nr_run *expiring_run(struct fixture *fixture, unsigned first, unsigned count, uint64_t sequence,
                                    uint64_t expires_at_ms)
