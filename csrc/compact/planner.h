@@ -21,10 +21,13 @@ struct nr_busy_slot {
     uint64_t slot_id;
 };
 
+/* By level and id: a split high up in a large tree locks thousands. */
+void nr_busy_sort(struct nr_busy_slot *busy, size_t count);
+
 struct nr_plan_view {
     struct nr_version *version;
     const struct nori_options *options;
-    const struct nr_busy_slot *busy;
+    const struct nr_busy_slot *busy; /* As nr_busy_sort leaves them. */
     size_t busy_count;
     bool is_l0_merge_running; /* A MERGE_L0 locks the runs it merges: no admission takes them. */
     uint64_t l0_merge_newest_id, l0_merge_oldest_id;

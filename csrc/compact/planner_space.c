@@ -47,7 +47,7 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
             total += slot->bytes;
             if (has_data_below(version, slot)) continue;
             /* A merge under way counts as done: its inputs are capped by how many merges run. */
-            bool is_busy = nr_planner_is_busy(view, slot->level, slot->slot_id);
+            bool is_busy = slot->run_count > 1 && nr_planner_is_busy(view, slot->level, slot->slot_id);
             space_out->bottom_bytes += is_busy ? slot->bytes : slot->runs[slot->run_count - 1]->bytes;
         }
     }

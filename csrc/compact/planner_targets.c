@@ -1,5 +1,7 @@
 #include "compact/planner_state.h"
 
+#include <stdlib.h>
+
 static uint64_t multiply(uint64_t a, uint64_t b)
 {
     uint64_t product;
@@ -49,12 +51,22 @@ uint64_t nr_planner_level_target(const struct nr_version *version, const struct 
     return NR_MAX(target, options->level1_bytes);
 }
 
+static int compare_busy(const void *left, const void *right)
+{
+    const struct nr_busy_slot *a = left, *b = right;
+    if (a->level != b->level) return a->level < b->level ? -1 : 1;
+    return (a->slot_id > b->slot_id) - (a->slot_id < b->slot_id);
+}
+
+void nr_busy_sort(struct nr_busy_slot *busy, size_t count)
+{
+    if (count > 1) qsort(busy, count, sizeof *busy, compare_busy);
+}
+
 bool nr_planner_is_busy(const struct nr_plan_view *view, uint32_t level, uint64_t slot_id)
 {
-    for (size_t i = 0; i < view->busy_count; i++) {
-        if (view->busy[i].level == level && view->busy[i].slot_id == slot_id) return true;
-    }
-    return false;
+    struct nr_busy_slot wanted = {level, slot_id};
+    return view->busy_count > 0 && bsearch(&wanted, view->busy, view->busy_count, sizeof wanted, compare_busy);
 }
 
 bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, nori_slice start, struct nr_bound end)

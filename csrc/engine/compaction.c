@@ -331,11 +331,11 @@ static bool is_of_guards(enum nr_action action)
 }
 
 static void count_merged(struct nori_engine *engine, struct nr_job *job, const struct nr_merge_job *merging,
-                         uint64_t micros)
+                         uint64_t cpu_ns)
 {
     job->bytes_in += merging->bytes_read;
     job->bytes_out += merging->bytes_written;
-    atomic_fetch_add_explicit(&engine->compaction_micros, micros, memory_order_relaxed);
+    atomic_fetch_add_explicit(&engine->compaction_cpu_ns, cpu_ns, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->compaction_bytes_written, merging->bytes_written, memory_order_relaxed);
     atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging->bytes_read, memory_order_relaxed);
 }
@@ -362,9 +362,9 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.moment_count = work->moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
     merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
-    uint64_t begun_us = nr_env_monotonic_us(engine->env);
+    uint64_t begun_ns = nr_clock_thread_ns();
     NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
-    count_merged(engine, job, &merging, nr_env_monotonic_us(engine->env) - begun_us);
+    count_merged(engine, job, &merging, nr_clock_thread_ns() - begun_ns);
     work->first_number = merging.first_number;
     work->is_part = merging.is_part;
 out:

@@ -219,7 +219,7 @@ struct nori_engine {
 
     /* Counters. Relaxed. */
     _Atomic uint64_t user_bytes_written, puts, deletes, flush_bytes_written, compaction_bytes_written;
-    _Atomic uint64_t compaction_bytes_read, compaction_micros, stall_micros, manifest_bytes_before;
+    _Atomic uint64_t compaction_bytes_read, compaction_cpu_ns, stall_micros, manifest_bytes_before;
     _Atomic uint64_t writes_delayed, delay_micros, stalls, zone_changes;
     struct nr_histogram latency[NORI_LATENCY_COUNT];
     struct nr_events events;

@@ -79,7 +79,7 @@ static bool conflicts(const struct nori_engine *engine, const struct nr_job *job
     return false;
 }
 
-/* The slots of running jobs, in one array. */
+/* The slots of running jobs, in one sorted array. */
 static nori_status collect_busy(const struct nori_engine *engine, struct nr_busy_slot **busy_out, size_t *count_out,
                                 struct nori_error *err)
 {
@@ -92,6 +92,7 @@ static nori_status collect_busy(const struct nori_engine *engine, struct nr_busy
         if (job->busy_count) memcpy(busy + *count_out, job->busy, job->busy_count * sizeof *busy);
         *count_out += job->busy_count;
     }
+    nr_busy_sort(busy, *count_out);
     *busy_out = busy;
     return NORI_OK;
 }

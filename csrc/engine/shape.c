@@ -5,10 +5,24 @@
 #include "base/alloc.h"
 #include "compact/shape.h"
 
-/* A probe costs about as much as this part of a get, which has several, and a search in a block. */
-#define PROBE_PART 0.25
+/* What a get takes beside looking into runs, in probes: the call, the memtables, the block that has the key. */
+#define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
-#define MAX_BYTE_NS 20.0
+/* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
+ * take 90 % of all reads stay tiered where everything is cached; with 40 those that are read a tenth as often as they
+ * are written do not (benchmarks/README.md). */
+#define CALLER_WEIGHT 16.0
+#define MAX_BYTE_NS 100.0
+
+static double probes_per_get(const struct nori_engine *engine)
+{
+    uint64_t gets = 0, probes = 0;
+    for (size_t i = 0; i < NR_ARRAY_LEN(engine->stripes); i++) {
+        gets += atomic_load_explicit(&engine->stripes[i].gets, memory_order_relaxed);
+        probes += atomic_load_explicit(&engine->stripes[i].runs_probed, memory_order_relaxed);
+    }
+    return gets > 0 ? (double)probes / (double)gets : 0;
+}
 
 /* Measured, but on the simulated disk, where the same seed is to be the same run. */
 static struct nr_shape_costs measure_costs(struct nori_engine *engine)
@@ -18,11 +32,13 @@ static struct nr_shape_costs measure_costs(struct nori_engine *engine)
     if (engine->env->inline_background) return costs;
     nr_histogram_summary(&engine->latency[NORI_LATENCY_GET], &latency);
     uint64_t merged = atomic_load_explicit(&engine->compaction_bytes_written, memory_order_relaxed);
-    uint64_t micros = atomic_load_explicit(&engine->compaction_micros, memory_order_relaxed);
-    if (latency.p50 > 0) costs.probe_ns = NR_MIN(NR_MAX(latency.p50 * 1000 * PROBE_PART, 100), 1e6);
+    uint64_t cpu_ns = atomic_load_explicit(&engine->compaction_cpu_ns, memory_order_relaxed);
+    /* The median: most gets find what they need in caches, or all of them do not. */
+    double probe_ns = latency.p50 * 1000 / (probes_per_get(engine) + OTHER_PROBES);
+    if (latency.p50 > 0) costs.probe_ns = CALLER_WEIGHT * NR_MIN(NR_MAX(probe_ns, 20), 1e6);
     costs.scan_ns = costs.probe_ns * SCAN_PROBES;
-    /* Of small merges most time goes to syncs, which others share; a byte is not dearer for it. */
-    if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)micros * 1000 / (double)merged, 1), MAX_BYTE_NS);
+    /* Of small merges most time goes to waiting for the disk, which nobody else does meanwhile. */
+    if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)cpu_ns / (double)merged, 1), MAX_BYTE_NS);
     return costs;
 }
 

@@ -224,6 +224,7 @@ static void parse_view(struct parser *parser, const char *word, char *text)
         struct nr_busy_slot *busy = &parser->busy[view->busy_count++];
         busy->level = (uint32_t)strtoul(text, &text, 10);
         busy->slot_id = strtoull(text + 1, NULL, 10);
+        nr_busy_sort(parser->busy, view->busy_count);
     } else if (!strcmp(word, "merging")) {
         view->is_l0_merge_running = true;
         view->l0_merge_newest_id = strtoull(text, &text, 10);

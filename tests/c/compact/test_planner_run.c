@@ -400,6 +400,7 @@ static void check_busy(struct world *world)
         busy[i] = (struct nr_busy_slot){
             level, nr_level_slot(slots, nr_random_below(&world->random, slots->slot_count))->slot_id};
     }
+    nr_busy_sort(busy, NR_ARRAY_LEN(busy));
     view.busy = busy;
     view.busy_count = NR_ARRAY_LEN(busy);
     nr_planner_choose(&view, &plan);
