@@ -16,8 +16,8 @@ from .workloads import WORKLOADS
 
 # Keys, memtable and level 1 of each size.
 SIZES = {
-    "default": (400_000, 512 * KIB, 2 * MIB),
-    "full": (3_200_000, 4 * MIB, 16 * MIB),
+    "default": (2_000_000, 512 * KIB, 2 * MIB),
+    "full": (16_000_000, 4 * MIB, 16 * MIB),
     "quick": (60_000, 128 * KIB, 256 * KIB),
 }
 QUICK_ENGINES, QUICK_WORKLOADS = "atll,leveled", "read_hot,write_only,uniform"
@@ -32,8 +32,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--n", type=positive, help="keys")
     parser.add_argument("--memtable-kib", type=positive)
     parser.add_argument("--level1-kib", type=positive)
-    parser.add_argument("--rounds", type=float, default=3.0, help="paced writes, in multiples of the keys (3)")
-    parser.add_argument("--pace", type=int, default=40_000, help="writes a second of the paced phase; 0: full speed")
+    parser.add_argument("--rounds", type=float, default=1.0, help="paced writes, in multiples of the keys (1)")
+    parser.add_argument("--pace", type=int, default=60_000, help="writes a second of the paced phase; 0: full speed")
     parser.add_argument("--repeat", type=positive, default=1, help="tables show medians")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(STORES)}")

@@ -239,14 +239,71 @@ out:
     return rc;
 }
 
-/* Gives each target its part of a run over all of them. */
-static nori_status share_out(const struct merge *merge, struct nr_run *run, struct nr_merge_target *targets,
-                             size_t count, struct nori_error *err)
+/* How much had been written at the end of a target. */
+struct mark {
+    uint64_t bytes, entries;
+};
+
+static struct mark mark_now(const struct nr_output *output)
+{
+    struct mark mark = {output->bytes_written, output->entries_written};
+    if (output->builder) {
+        mark.bytes += nr_table_builder_bytes(output->builder);
+        mark.entries += nr_table_builder_entry_count(output->builder);
+    }
+    return mark;
+}
+
+static uint64_t scale(uint64_t count, uint64_t total, uint64_t sum, uint64_t most)
+{
+    double scaled = sum > 0 ? (double)count * (double)total / (double)sum : (double)total;
+    return scaled < (double)most ? (uint64_t)scaled : most;
+}
+
+/* The same run with the numbers of what was counted. A clip takes keys for evenly spread, which those of a slot's end
+ * need not be. */
+static nori_status correct(struct nr_run **run, struct mark counted, struct nori_error *err)
+{
+    struct nr_run *old = *run, *corrected = NULL;
+    nori_status rc = NORI_OK;
+    struct nr_table_slice *slices = nr_alloc(old->slice_count * sizeof *slices);
+    if (!slices) return nr_fail_memory(err, old->slice_count * sizeof *slices);
+    for (size_t i = 0; i < old->slice_count; i++) {
+        const struct nr_table_file *file = old->slices[i].file;
+        slices[i] = old->slices[i];
+        slices[i].bytes = scale(old->slices[i].bytes, counted.bytes, old->bytes, file->file_bytes);
+        slices[i].entries = scale(old->slices[i].entries, counted.entries, old->entries, file->properties.entry_count);
+        slices[i].deletes = NR_MIN(slices[i].deletes, slices[i].entries);
+    }
+    NR_CHECK(nr_run_create(old->run_id, slices, old->slice_count, &corrected, err));
+    nr_run_unref(old);
+    *run = corrected;
+out:
+    nr_free(slices);
+    return rc;
+}
+
+static bool has_adopted(const struct merge *merge, const struct nr_run *run)
+{
+    for (size_t i = 0; i < run->slice_count; i++)
+        if (run->slices[i].file->number < merge->output.first_number) return true;
+    return false;
+}
+
+/* Gives each target its part of a run over all of them. 'marks': one before the first, and one behind each that is
+ * reached. */
+static nori_status share_out(const struct merge *merge, struct nr_run *run, const struct mark *marks,
+                             struct nr_merge_target *targets, size_t count, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    for (size_t i = 0; i < count && rc == NORI_OK; i++)
-        rc = nr_run_clip(run, targets[i].start, targets[i].end, merge->context->next_run_id(merge->context->arg),
-                         &targets[i].run, err);
+    for (size_t i = 0; i < count; i++) {
+        NR_CHECK(nr_run_clip(run, targets[i].start, targets[i].end, merge->context->next_run_id(merge->context->arg),
+                             &targets[i].run, err));
+        if (!targets[i].run || targets[i].run == run || has_adopted(merge, targets[i].run)) continue;
+        struct mark counted = {marks[i + 1].bytes - marks[i].bytes, marks[i + 1].entries - marks[i].entries};
+        NR_CHECK(correct(&targets[i].run, counted, err));
+    }
+out:
     return rc;
 }
 
@@ -258,9 +315,13 @@ static nori_status merge_group(struct merge *merge, struct nr_merge_target *targ
     struct nr_merge_job *job = merge->job;
     struct nr_output *output = &merge->output;
     struct nr_run *run = NULL;
+    struct mark *marks = nr_alloc((count + 1) * sizeof *marks);
+    if (!marks) return nr_fail_memory(err, (count + 1) * sizeof *marks);
+    marks[0] = mark_now(output);
     NR_CHECK(nr_output_begin(output, targets[0].slot_id, targets[0].start, targets[count - 1].end, err));
     for (size_t i = 0; i < count && !job->is_part; i++) {
         NR_CHECK(merge_target(merge, &targets[i], err));
+        marks[i + 1] = mark_now(output);
         if (i + 1 == count || job->is_part || merge->is_done || !nr_output_is_large(output)) continue;
         NR_CHECK(nr_output_cut(output, targets[i].end.key, err));
     }
@@ -271,12 +332,13 @@ static nori_status merge_group(struct merge *merge, struct nr_merge_target *targ
     if (run && count == 1)
         targets[0].run = nr_run_ref(run);
     else if (run)
-        NR_CHECK(share_out(merge, run, targets, count, err));
+        NR_CHECK(share_out(merge, run, marks, targets, count, err));
 out:
     if (rc != NORI_OK)
         nr_output_discard(merge->context, run, output->first_number);
     else
         nr_run_unref(run);
+    nr_free(marks);
     return rc;
 }
 
