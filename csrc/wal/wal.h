@@ -39,8 +39,8 @@ enum nr_wal_use { NR_WAL_PUTS, NR_WAL_DELETES };
 /* Under the append lock. Makes sure that a record of 'payload_bytes' can be appended: goes on to the next segment where
  * it does not fit (a record larger than a segment gets one of its own). A record with puts must leave a spare segment
  * behind it: where there is none, and no space to make one, it fails, until there is space. Failure has changed
- * nothing: NORI_IO (ENOSPC
- * ...) or NORI_NO_MEMORY, tried again on the next write. NORI_AGAIN if !may_wait and it takes a system call. */
+ * nothing: NORI_IO (ENOSPC ...) or NORI_NO_MEMORY, tried again on the next write. NORI_AGAIN if !may_wait and it takes
+ * a system call or, to begin a segment, the log's own lock. */
 NORI_WARN_UNUSED nori_status nr_wal_reserve(struct nr_wal *wal, size_t payload_bytes, enum nr_wal_use use,
                                             bool may_wait, struct nori_error *err);
 /* Under the append lock, after reserve. A mapped log does not fail. A written one may: the outcome is indeterminate,
