@@ -145,14 +145,16 @@ out:
 /* ---------------------------------------------------------------- the edit */
 
 /* What of 'old' lies outside of [start, end), and 'run', which lies inside. */
-static nori_status put_beside(struct nr_run *old, nori_slice start, struct nr_bound end, struct nr_run *run,
-                              struct nr_run **run_out, struct nori_error *err)
+static nori_status put_beside(struct nori_engine *engine, struct nr_run *old, nori_slice start, struct nr_bound end,
+                              struct nr_run *run, struct nr_run **run_out, struct nori_error *err)
 {
     struct nr_run *parts[3] = {NULL, run, NULL}, *list[3];
     size_t count = 0;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_run_clip(old, nr_slice("", 0), nr_bound_key(start), old->run_id, &parts[0], err));
     if (!end.infinite) NR_CHECK(nr_run_clip(old, end.key, nr_bound_infinite(), old->run_id, &parts[2], err));
+    NR_CHECK(nr_recount_run(engine, &parts[0], err));
+    NR_CHECK(nr_recount_run(engine, &parts[2], err));
     for (size_t i = 0; i < NR_ARRAY_LEN(parts); i++)
         if (parts[i]) list[count++] = parts[i];
     NR_CHECK(nr_run_concatenate(list, count, run->run_id, run_out, err));
@@ -162,10 +164,26 @@ out:
     return rc;
 }
 
+/* What of 'old' lies outside of [start, end). */
+static nori_status cut_out(struct nori_engine *engine, struct nr_run *old, nori_slice start, struct nr_bound end,
+                           struct nr_run **run_out, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_run *rest = NULL;
+    NR_CHECK(nr_run_subtract(old, start, end, &rest, err));
+    NR_CHECK(nr_recount_run(engine, &rest, err));
+    *run_out = rest;
+    rest = NULL;
+out:
+    nr_run_unref(rest);
+    return rc;
+}
+
 /* A slot's runs, of which [first, first + count) lose what lies in [start, end); 'run' (NULL: nothing) takes its place,
  * with what is left of the oldest of them. */
-static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, size_t first, size_t count,
-                            nori_slice start, struct nr_bound end, struct nr_run *run, struct nori_error *err)
+static nori_status set_runs(struct nori_engine *engine, struct nr_edit *edit, const struct nr_slot *slot, size_t first,
+                            size_t count, nori_slice start, struct nr_bound end, struct nr_run *run,
+                            struct nori_error *err)
 {
     size_t new_count = 0;
     nori_status rc = NORI_OK;
@@ -177,9 +195,9 @@ static nori_status set_runs(struct nr_edit *edit, const struct nr_slot *slot, si
         if (i < first || i >= first + count)
             runs[new_count] = nr_run_ref(slot->runs[i]);
         else if (run && i + 1 == first + count)
-            NR_CHECK(put_beside(slot->runs[i], start, end, run, &runs[new_count], err));
+            NR_CHECK(put_beside(engine, slot->runs[i], start, end, run, &runs[new_count], err));
         else
-            NR_CHECK(nr_run_subtract(slot->runs[i], start, end, &runs[new_count], err));
+            NR_CHECK(cut_out(engine, slot->runs[i], start, end, &runs[new_count], err));
         new_count += runs[new_count] != NULL;
     }
     NR_CHECK(nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, new_count, err));
@@ -201,8 +219,8 @@ static nori_status edit_level0(const struct nr_slot *level0, size_t first, size_
 }
 
 /* What the plan takes away from where it was. */
-static nori_status edit_source(const struct nr_version *version, const struct nr_plan *plan, struct nr_edit *edit,
-                               struct nr_run *merged, struct nori_error *err)
+static nori_status edit_source(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan,
+                               struct nr_edit *edit, struct nr_run *merged, struct nori_error *err)
 {
     struct nr_slot *source = source_slot(version, plan);
     struct nr_run **taken = &source->runs[plan->first_run];
@@ -215,9 +233,9 @@ static nori_status edit_source(const struct nr_version *version, const struct nr
     case NR_ACTION_PROMOTE:
         rc = edit_level0(nr_version_level0(version), plan->l0_first, plan->l0_count, plan, edit, err);
         if (rc != NORI_OK) return rc;
-        return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, NULL, err);
+        return set_runs(engine, edit, source, plan->first_run, plan->run_count, plan->start, plan->end, NULL, err);
     default:
-        return set_runs(edit, source, plan->first_run, plan->run_count, plan->start, plan->end, merged, err);
+        return set_runs(engine, edit, source, plan->first_run, plan->run_count, plan->start, plan->end, merged, err);
     }
 }
 
@@ -230,11 +248,12 @@ static nori_status edit_plan(struct nori_engine *engine, const struct nr_version
     nori_status rc = NORI_OK;
     for (size_t i = 0; i < result_count; i++)
         NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, &first_number, err));
-    NR_CHECK(edit_source(version, plan, edit, plan->target_count == 0 ? results[0].run : NULL, err));
+    NR_CHECK(edit_source(engine, version, plan, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++) {
         const struct nr_plan_target *target = &plan->targets[i];
         if (!nr_bound_above(plan->end, target->slot->start)) break; /* Of a part to come. */
-        NR_CHECK(set_runs(edit, target->slot, 0, target->join_count, plan->start, plan->end, results[i].run, err));
+        NR_CHECK(
+            set_runs(engine, edit, target->slot, 0, target->join_count, plan->start, plan->end, results[i].run, err));
     }
 out:
     return rc;
@@ -261,7 +280,9 @@ static nori_status edit_moved(struct nori_engine *engine, const struct nr_plan *
     for (size_t i = plan->first_run; i < plan->first_run + plan->run_count; i++) {
         NR_CHECK(nr_run_clip(source->runs[i], target->start, target->end, engine->merging.next_run_id(engine),
                              &runs[count], err));
-        if (runs[count]) moved = ++count;
+        if (!runs[count]) continue;
+        moved = ++count;
+        NR_CHECK(nr_recount_run(engine, &runs[count - 1], err));
     }
     for (size_t i = 0; i < target->run_count; i++) runs[count++] = target->runs[i];
     NR_CHECK(nr_edit_set_slot(edit, target->level, target->start, target->k_max, runs, count, err));
@@ -277,7 +298,7 @@ static nori_status edit_move(struct nori_engine *engine, const struct nr_version
 {
     struct nr_slot *source = source_slot(version, plan);
     nori_status rc = NORI_OK;
-    NR_CHECK(edit_source(version, plan, edit, NULL, err));
+    NR_CHECK(edit_source(engine, version, plan, edit, NULL, err));
     for (size_t i = 0; i < plan->target_count; i++)
         NR_CHECK(edit_moved(engine, plan, source, plan->targets[i].slot, edit, err));
     nr_heat_note_move(engine, version, plan);

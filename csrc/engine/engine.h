@@ -542,6 +542,15 @@ NORI_WARN_UNUSED nori_status nr_shift_install(struct nori_engine *engine, const 
 NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *plan,
                                              struct nori_error *err);
 
+/* ---------------------------------------------------------------- cut runs (recount.c) */
+
+/* The same run with the numbers that the tables' indexes tell, where its slices are parts of tables. Only memory can
+ * fail. NULL stays. */
+NORI_WARN_UNUSED nori_status nr_recount_run(struct nori_engine *engine, struct nr_run **run, struct nori_error *err);
+/* Adds to the edit, which makes new guards, the slots that it changes in [start, end) with such numbers. */
+NORI_WARN_UNUSED nori_status nr_recount_slots(struct nori_engine *engine, struct nr_version *version, nori_slice start,
+                                              struct nr_bound end, struct nr_edit *edit, struct nori_error *err);
+
 /* ---------------------------------------------------------------- learning (learn.c) */
 
 NORI_WARN_UNUSED nori_status nr_learn_open(struct nori_engine *engine, struct nori_error *err);

@@ -158,6 +158,7 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
     for (uint32_t level = plan->source_level; level <= NR_MAX(deepest, plan->source_level); level++)
         NR_CHECK(
             nr_edit_add_guards(edit, level, guards, count, atomic_fetch_add(&engine->next_slot_id, count + 1), err));
+    NR_CHECK(nr_recount_slots(engine, version, plan->slot->start, plan->slot->end, edit, err));
     NR_CHECK(nr_install(engine, edit, 0, err));
 out:
     nr_edit_destroy(edit);

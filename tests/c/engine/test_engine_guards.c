@@ -222,6 +222,69 @@ TEST(a_slot_with_a_hot_key_is_cut_close_to_it)
     nori_simdisk_destroy(env);
 }
 
+/* The n-th key: in crowds of fifty, far from each other. */
+static void print_crowded(char key[32], int n)
+{
+    snprintf(key, 32, "old%04d/%06d", n / 50, n % 50);
+}
+
+/* How far what a slot says of its entries is from what there is, at worst. Each key was written once. */
+static int64_t worst_count(struct nori_engine *engine, int key_count, size_t *slots_out)
+{
+    struct nori_slot *slots;
+    char key[32];
+    int64_t worst = 0;
+    EXPECT_OK(nori_slots(engine, &slots, slots_out, &error), &error);
+    for (size_t i = 0; i < *slots_out; i++) {
+        int64_t off = (int64_t)slots[i].entries;
+        for (int n = 0; n < key_count; n++) {
+            print_crowded(key, n);
+            nori_slice slice = nr_slice_text(key);
+            bool is_above = slots[i].stop.data && nr_slice_compare(slice, slots[i].stop) >= 0;
+            off -= nr_slice_compare(slice, slots[i].start) >= 0 && !is_above;
+        }
+        worst = NR_MAX(worst, off < 0 ? -off : off);
+    }
+    nori_free(slots);
+    return worst;
+}
+
+TEST(slots_that_are_cut_know_what_they_hold)
+{
+    struct nori_env *env = make_disk(5, false);
+    struct nori_engine *engine;
+    struct nr_random random;
+    char key[32], value[601];
+    int64_t worst = 0;
+    size_t slots = 0;
+    bool found;
+    nr_random_init(&random, 5);
+    EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
+    for (int i = 0; i < OLD_COUNT; i++) {
+        print_crowded(key, i * 7 % OLD_COUNT);
+        put_random(engine, &random, key, value);
+    }
+    compact(engine);
+    size_t before = count_slots(engine, "p");
+    for (int round = 0; round < 8; round++) {
+        print_crowded(key, 60 + round * 100); /* One hot key after the other: slots are cut, and nothing is rewritten. */
+        for (int i = 0; i < 40000; i++)
+            EXPECT_OK(nori_get(engine, NULL, nr_slice_text(key), 0, NULL, NULL, &found, &error), &error);
+        EXPECT(found);
+        snprintf(key, sizeof key, "q%d", round);
+        put_random(engine, &random, key, value);
+        EXPECT_OK(nori_flush(engine, &error), &error);
+        compact(engine);
+        worst = NR_MAX(worst, worst_count(engine, OLD_COUNT, &slots));
+    }
+    EXPECT(slots > before);
+    if (worst > 8) FAIL("a slot is %lld entries off", (long long)worst); /* That is a block of them, and the 'q's. */
+    expect_sound(engine);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
 TEST(uniform_guards_cut_into_equal_steps_and_lose_nothing)
 {
     struct nori_env *env = make_disk(3, false);
