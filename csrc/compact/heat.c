@@ -16,6 +16,12 @@ static double blend(double rate, double now, double weight)
     return rate + weight * (now - rate);
 }
 
+/* Two standard deviations below what was counted. */
+static double at_least(uint64_t count)
+{
+    return NR_MAX((double)count - 2 * sqrt((double)count), 0);
+}
+
 bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, double interval_secs)
 {
     struct nr_activity_state *state = &activity->state;
@@ -33,6 +39,9 @@ bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, d
     state->read_rate = blend(state->read_rate, (double)(counts.searches + counts.sheltered) / seconds, weight);
     state->write_rate = blend(state->write_rate, (double)counts.bytes_arrived / seconds, weight);
     state->scan_rate = blend(state->scan_rate, (double)counts.scans / seconds, weight);
+    state->recent_reads = at_least(counts.searches + counts.sheltered);
+    state->recent_scans = at_least(counts.scans);
+    state->recent_secs = seconds;
     if (counts.searches > 0) {
         double probes = (double)counts.runs_probed / (double)counts.searches;
         /* Nothing was measured before: what is, counts in full. */

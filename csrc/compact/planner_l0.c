@@ -96,6 +96,9 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
     if ((slot->bytes + stack.bytes) / 2 > split_bytes &&
         nr_planner_offer_split(planner, slot, slot->bytes + stack.bytes, urgency))
         return true;
+    if (slot->run_count >= k_max &&
+        nr_planner_offer_ripe(planner, slot, stack.first, stack.behind - stack.first, stack.bytes, urgency))
+        return true;
     if (k_max == 1) {
         join = slot->run_count;
         proposal.is_move = stack.count == 1 && join == 0;
@@ -103,8 +106,6 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
         stack = find_stack(planner, slot, k_max - slot->run_count);
         proposal.is_move = true;
     } else {
-        if (nr_planner_offer_promote_with(planner, slot, stack.first, stack.behind - stack.first, stack.bytes, urgency))
-            return true;
         join = nr_planner_count_similar(slot, stack.bytes, slot->run_count - k_max + 1);
     }
     proposal.first_run = stack.first;

@@ -82,14 +82,36 @@ bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, 
  * rewritten for each, or merged with others before. A level below that has less than its target counts as if it had
  * that: it is to be as many times as large as this one, or the levels together would not reach from the memtable to the
  * bottom. */
-bool nr_planner_is_worth_promoting(const struct nr_planner *planner, const struct nr_slot *slot)
+static bool is_enough(const struct nr_planner *planner, const struct nr_slot *slot, const struct below *below,
+                      double bytes)
 {
     const struct nr_level *next = planner->version->levels[slot->level + 1];
     double headroom = NR_MIN(planner->options->max_space_amp - 1, 1), arrivals = (double)planner->options->k_global - 1;
-    struct below below = look_below(planner, slot, 0, 0);
     double wanted = 0;
     if (slot->level + 1u < planner->bottom_level)
         wanted = (double)nr_planner_level_target(planner->version, planner->options, slot->level + 1) *
-                 (double)below.count / (double)next->slot_count;
-    return (double)slot->bytes * NR_MAX(arrivals, 1) >= headroom * NR_MAX(wanted, (double)below.bytes);
+                 (double)below->count / (double)next->slot_count;
+    return bytes * NR_MAX(arrivals, 1) >= headroom * NR_MAX(wanted, (double)below->bytes);
+}
+
+/* A byte that stays is rewritten with what arrives after it; one that goes down rewrites what it has to join there.
+ * In a slot of one run of S bytes where 'a' arrive at a time, and J join below, that is S / 2a rewrites a byte and
+ * J / S: together least at S^2 = 2aJ. With more runs a byte is rewritten once at most when S doubles: least about where
+ * S is J. */
+static bool is_ripe(const struct nr_planner *planner, const struct nr_slot *slot, const struct below *below,
+                    double arriving)
+{
+    double bytes = (double)slot->bytes, joining = (double)below->joining_bytes;
+    if (nr_planner_slot_k(planner->options, slot) > 1) return bytes + arriving >= joining;
+    return bytes * bytes >= 2 * arriving * joining;
+}
+
+bool nr_planner_offer_ripe(struct nr_planner *planner, struct nr_slot *slot, size_t l0_first, size_t l0_count,
+                           uint64_t bytes, double urgency)
+{
+    if (slot->level >= planner->bottom_level || slot->run_count == 0) return false;
+    struct below below = look_below(planner, slot, l0_first, l0_count);
+    uint64_t together = slot->bytes + (l0_count > 0 ? bytes : 0);
+    return is_ripe(planner, slot, &below, (double)bytes) && is_enough(planner, slot, &below, (double)together) &&
+           nr_planner_offer_promote_with(planner, slot, l0_first, l0_count, l0_count > 0 ? bytes : 0, urgency);
 }

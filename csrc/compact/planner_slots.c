@@ -92,16 +92,28 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
     return nr_planner_offer_tier(planner, NR_ACTION_TIER, slot, k_max > 1 ? k_max - 1 : 1, urgency);
 }
 
-/* Whether the next run that arrives in a slot would have to be merged with those that are there, and handing down what
- * is there is better. What lies over level 1 goes along when it arrives. */
-static bool is_full_for_next(const struct nr_planner *planner, const struct nr_slot *slot, uint32_t k_max)
+/* About what arrives in the slot at a time: its part of what the level above hands down in a turn. No less than a
+ * quarter of what slots get on average: one that writes have left is not to go down for the least of them. */
+static uint64_t expected_arrival(const struct nr_planner *planner, const struct nr_slot *slot, double level_rate)
 {
-    return slot->level > 1 && slot->level < planner->bottom_level && k_max > 1 && slot->run_count >= k_max &&
-           nr_planner_is_worth_promoting(planner, slot);
+    const struct nr_level *slots = planner->version->levels[slot->level];
+    double part = slot->activity->state.write_rate / level_rate, least = 0.25 / (double)slots->slot_count;
+    return (uint64_t)((double)planner->target_bytes[slot->level - 1] * NR_MAX(part, least));
+}
+
+/* A slot below level 1, where the next run that arrives would be merged with those that are there, hands down before
+ * that if this is better. What lies over level 1 goes along when it arrives. */
+static void consider_ripe(struct nr_planner *planner, struct nr_slot *slot, uint32_t k_max, double level_rate)
+{
+    if (slot->level == 1 || slot->level >= planner->bottom_level || slot->run_count < k_max) return;
+    if (k_max > 1)
+        (void)nr_planner_offer_ripe(planner, slot, 0, 0, 0, FULL_URGENCY);
+    else if (level_rate > 0)
+        (void)nr_planner_offer_ripe(planner, slot, 0, 0, expected_arrival(planner, slot, level_rate), FULL_URGENCY);
 }
 
 /* Under the bound a slot keeps what it has; over it, it has to hand down or merge. */
-static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target)
+static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target, double level_rate)
 {
     uint32_t k_max = nr_planner_slot_k(planner->options, slot);
     double base = nr_planner_is_manual(planner->view, slot->start, slot->end) ? NR_PLAN_MANUAL_URGENCY : 0;
@@ -111,7 +123,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
         (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + LEVEL_URGENCY);
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
-    if (is_full_for_next(planner, slot, k_max)) (void)nr_planner_offer_promote(planner, slot, FULL_URGENCY);
+    consider_ripe(planner, slot, k_max, level_rate);
     if (over_target > 1)
         (void)nr_planner_offer_promote(planner, slot, NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
 }
@@ -119,12 +131,13 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
 {
     const struct nr_level *slots = planner->version->levels[level];
-    double over_target = (double)slots->bytes / (double)planner->target_bytes[level];
+    double over_target = (double)slots->bytes / (double)planner->target_bytes[level], rate = 0;
     if (level >= planner->bottom_level) over_target = 0; /* The bottom goes down as a whole, or not at all. */
     if (slots->max_run_count == 0) return;
+    for (size_t i = 0; i < slots->slot_count; i++) rate += nr_level_slot(slots, i)->activity->state.write_rate;
     size_t offset = planner->view->random % slots->slot_count;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);
-        if (slot->run_count > 0) consider_slot(planner, slot, over_target);
+        if (slot->run_count > 0) consider_slot(planner, slot, over_target, rate);
     }
 }

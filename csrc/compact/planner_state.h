@@ -61,8 +61,10 @@ bool nr_planner_offer_promote(struct nr_planner *planner, struct nr_slot *slot, 
  */
 bool nr_planner_offer_promote_with(struct nr_planner *planner, struct nr_slot *slot, size_t l0_first, size_t l0_count,
                                    uint64_t bytes, double urgency);
-/* Whether what the slot has is enough beside what lies below to hand it down, though its level has room. */
-bool nr_planner_is_worth_promoting(const struct nr_planner *planner, const struct nr_slot *slot);
+/* The same, if rewriting what it has to join below is better than gathering more: where 'bytes' arrive at a time, those
+ * of level 0 (l0_count > 0), which go along, or others to come. */
+bool nr_planner_offer_ripe(struct nr_planner *planner, struct nr_slot *slot, size_t l0_first, size_t l0_count,
+                           uint64_t bytes, double urgency);
 /* Whether the slot's runs from 'first_run' on, or those of level 0, reach into a slot of the level below. */
 bool nr_planner_is_under(const struct nr_planner *planner, const struct nr_slot *slot, size_t first_run,
                          size_t l0_first, size_t l0_count, const struct nr_slot *target);

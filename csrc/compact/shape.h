@@ -4,7 +4,8 @@
  *
  * "cost": the K for which reads x cost of the runs they look at + bytes arriving x cost of rewriting is least. A slot
  * that takes K runs has (K + 1) / 2 on average. A byte that arrives is written once, and the slot's other bytes are
- * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that.
+ * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that. Rates that rise are
+ * those that were seen last: the folded ones take intervals to follow, and K changes once in an interval.
  *
  * "heat": k = 1 + round(clamp((0.8 - heat) / 0.6, 0, 1) x (k_global - 1)), kept while a margin of 0.05 explains it. */
 #ifndef NR_COMPACT_SHAPE_H
@@ -23,11 +24,12 @@ struct nr_shape_costs {
 struct nr_shape_slot {
     uint64_t bytes;
     uint64_t run_count;
-    uint32_t k;        /* As it is; 0: not decided. */
-    double read_rate;  /* Per second; so is scan_rate. */
-    double scan_rate;  /* */
-    double write_rate; /* Bytes arriving per second. */
-    double heat;       /* 0..1 */
+    uint32_t k;                                     /* As it is; 0: not decided. */
+    double read_rate;                               /* Per second; so is scan_rate. */
+    double scan_rate;                               /* */
+    double write_rate;                              /* Bytes arriving per second. */
+    double heat;                                    /* 0..1 */
+    double recent_reads, recent_scans, recent_secs; /* As in nr_activity_state. */
 };
 
 /* The K wanted. 'interval_secs': K falls only if the reads saved in that time outweigh the bytes to be rewritten. */

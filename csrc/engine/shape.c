@@ -82,6 +82,9 @@ static uint32_t wanted_k(const struct nori_engine *engine, const struct looking 
     shape.read_rate = state->read_rate;
     shape.scan_rate = state->scan_rate;
     shape.write_rate = state->write_rate;
+    shape.recent_reads = state->recent_reads;
+    shape.recent_scans = state->recent_scans;
+    shape.recent_secs = state->recent_secs;
     if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, k_global);
     return nr_shape_by_cost(&shape, &looking->costs, (uint32_t)options->fanout, k_global,
                             options->heat_decay_interval_secs);

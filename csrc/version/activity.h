@@ -33,6 +33,9 @@ struct nr_activity_state {
     double read_rate;         /* Per second. */
     double write_rate;        /* Bytes per second. */
     double scan_rate;         /* Per second. */
+    double recent_reads;      /* That the last fold saw, as few as chance may have made many; so is the next. */
+    double recent_scans;      /* */
+    double recent_secs;       /* What that fold was over; 0: none. */
     double probes_per_read;   /* Of those that searched the slot; 0: not measured yet. */
     uint64_t folded_at_us;    /* Monotonic; 0: never. */
     uint64_t k_changed_at_us; /* Monotonic; 0: never. Set by who changes K. */

@@ -4,7 +4,7 @@
  *     options NAME=NUMBER ...            beside those of planner_model.h
  *     levels COUNT
  *     level NUMBER                       the slots and runs that follow are its
- *     slot ID [KEY..KEY)                 in order; an empty first or last key: without bound
+ *     slot ID [KEY..KEY) k=K rate=N      in order; an empty first or last key: without bound; bytes arriving a second
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N
  *                                        newest first; the smallest expiry is that of 'since'
  *     busy LEVEL:ID   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending
@@ -36,6 +36,7 @@ struct parser {
     size_t slot_count;
     uint64_t slot_id;
     uint32_t slot_k;
+    uint64_t slot_rate;
     nori_slice slot_start;
     struct nr_bound slot_end;
     char slot_text[64];
@@ -81,6 +82,8 @@ static void end_slot(struct parser *parser)
     parser->slots[parser->slot_count++] =
         model_slot_create(parser->level, parser->slot_id, parser->slot_start, parser->slot_end, parser->slot_k,
                           parser->runs, parser->run_count);
+    if (parser->level > 0)
+        parser->slots[parser->slot_count - 1]->activity->state.write_rate = (double)parser->slot_rate;
     parser->run_count = 0;
     parser->has_slot = false;
 }
@@ -192,6 +195,7 @@ static void parse_slot(struct parser *parser, const char *text)
     while (*rest == ' ') rest++;
     parse_range(parser, &rest, &parser->slot_start, &parser->slot_end);
     parser->slot_k = (uint32_t)parse_count(rest, "k=", 0);
+    parser->slot_rate = parse_count(rest, "rate=", 0);
     parser->has_slot = true;
 }
 

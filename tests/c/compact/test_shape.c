@@ -54,6 +54,22 @@ TEST(k_falls_only_where_the_reads_of_an_interval_pay_for_the_merge)
     EXPECT_EQ(by_cost(slot), 1);
 }
 
+TEST(reads_that_begin_count_at_once)
+{
+    /* The folded rate is far below what is seen: a K by it would stay for an interval. */
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 1000, .write_rate = 2e5};
+    EXPECT_EQ(by_cost(slot), 4);
+    slot.recent_reads = 200000;
+    slot.recent_secs = 5;
+    EXPECT_EQ(by_cost(slot), 1);
+    slot.recent_reads = 10000; /* What was read does not pay for the merge yet. */
+    slot.recent_secs = 0.25;
+    slot.read_rate = 0;
+    EXPECT_EQ(by_cost(slot), 4);
+    slot.run_count = 1;
+    EXPECT_EQ(by_cost(slot), 1);
+}
+
 TEST(heat_decides_by_its_formula)
 {
     static const struct {

@@ -267,7 +267,8 @@ TEST(slots_that_are_cut_know_what_they_hold)
     compact(engine);
     size_t before = count_slots(engine, "p");
     for (int round = 0; round < 8; round++) {
-        print_crowded(key, 60 + round * 100); /* One hot key after the other: slots are cut, and nothing is rewritten. */
+        print_crowded(key,
+                      60 + round * 100); /* One hot key after the other: slots are cut, and nothing is rewritten. */
         for (int i = 0; i < 40000; i++)
             EXPECT_OK(nori_get(engine, NULL, nr_slice_text(key), 0, NULL, NULL, &found, &error), &error);
         EXPECT(found);

@@ -68,15 +68,15 @@ TEST(ribbons_and_blooms_answer_alike_and_ribbons_are_smaller)
     for (int kind = NORI_FILTER_BLOOM; kind <= NORI_FILTER_RIBBON; kind++) {
         struct nori_options options = filter_options(kind, 10);
         struct nr_table_cache_stats stats;
-        options.level1_bytes = 16 << 10; /* So that most lies in level 2. */
+        options.level1_bytes = 32 << 10; /* So that most lies in level 2. */
         options.max_levels = 3;
         options.memtable.flush_trigger_bytes = 128 << 10;
         struct nori_env *env;
         EXPECT_OK(nori_simdisk_create(1, 4096, false, &env, &err), &err);
         struct nori_engine *engine = open_with(env, &options);
         /* Over and over, or tables of level 0 are moved down as they are. */
-        for (int round = 0; round < 4; round++) fill(engine, MANY / 2);
-        expect_gets(engine, MANY / 2);
+        for (int round = 0; round < 4; round++) fill(engine, MANY);
+        expect_gets(engine, MANY);
         expect_sound(engine);
         nr_table_cache_stats(engine->tables, &stats);
         filter_bytes[kind] = stats.filter_bytes;
