@@ -16,15 +16,6 @@ double nr_expired_overdue(const struct nr_table_properties *properties, uint64_t
     return (double)(now_ms - since_ms) / (double)properties->lifetime_ms;
 }
 
-uint64_t nr_expired_due_ms(const struct nr_table_properties *properties)
-{
-    uint64_t due_ms = UINT64_MAX;
-    if (properties->largest_expiry_ms > 0 && properties->unexpiring_count == 0) due_ms = properties->largest_expiry_ms;
-    if (properties->smallest_expiry_ms == 0 || properties->lifetime_ms == 0) return due_ms;
-    double partly_ms = (double)properties->smallest_expiry_ms + (double)properties->lifetime_ms * NR_EXPIRED_DUE + 1;
-    return partly_ms < (double)due_ms ? (uint64_t)partly_ms : due_ms;
-}
-
 uint64_t nr_expired_lifetime_ms(const struct nr_merge_input *inputs, size_t count)
 {
     uint64_t lifetime_ms = 0;

@@ -4,17 +4,13 @@
 
 #include "compact/merge.h"
 
-/* Expired entries are to be gone a tenth of their lifetime after they expired. From this part on they are a reason to
- * merge; below the other one a merge leaves a table as it is, if it can. */
-#define NR_EXPIRED_DUE (1.0 / 12)
+/* Below this part of a lifetime (table/properties.h) a merge leaves a table as it is, if it can. */
 #define NR_EXPIRED_TOLERATED (1.0 / 24)
 
 /* Whether the table holds nothing but puts that have expired. */
 bool nr_expired_whole(const struct nr_table_properties *properties, uint64_t now_ms);
 /* How long ago its first entry expired, as a part of the lifetime. 0: none has, or the lifetime is not known. */
 double nr_expired_overdue(const struct nr_table_properties *properties, uint64_t now_ms);
-/* When the table becomes a reason to merge; UINT64_MAX: it does not. */
-uint64_t nr_expired_due_ms(const struct nr_table_properties *properties);
 /* The longest lifetime of the inputs' tables. */
 uint64_t nr_expired_lifetime_ms(const struct nr_merge_input *inputs, size_t count);
 

@@ -4,7 +4,7 @@
 #include "compact/planner_state.h"
 
 struct garbage {
-    uint64_t entries, tombstones, ranges;
+    uint64_t ranges;
     uint64_t largest_sequence;
     /* Of expired entries: how many of the oldest runs have to be merged, and how much that is due. */
     size_t expired_count;
@@ -28,6 +28,7 @@ static void find_expired(const struct nr_planner *planner, const struct nr_slot 
 {
     for (size_t i = 0; i < slot->run_count; i++) {
         double due = 0;
+        if (slot->runs[i]->due_ms > planner->view->now_ms) continue;
         for (size_t j = 0; j < slot->runs[i]->slice_count; j++)
             due = NR_MAX(due, due_of(planner, &slot->runs[i]->slices[j].file->properties));
         if (due < 1) continue;
@@ -41,8 +42,6 @@ static struct garbage find_garbage(const struct nr_planner *planner, const struc
     struct garbage garbage = {0};
     for (size_t i = 0; i < slot->run_count; i++) {
         const struct nr_run *run = slot->runs[i];
-        garbage.entries += run->entries;
-        garbage.tombstones += run->deletes + run->ranges;
         garbage.ranges += run->ranges;
         garbage.largest_sequence = NR_MAX(garbage.largest_sequence, run->largest_sequence);
     }
@@ -102,9 +101,10 @@ static void consider_expired(struct nr_planner *planner, struct nr_slot *slot, c
 
 static void consider_slot(struct nr_planner *planner, struct nr_slot *slot)
 {
+    double density = (double)slot->tombstones / (double)NR_MAX(slot->entries, 1);
+    bool is_dense = slot->tombstones > 0 && density > planner->options->tombstones.density_threshold;
+    if (!is_dense && slot->due_ms > planner->view->now_ms) return;
     struct garbage garbage = find_garbage(planner, slot);
-    double density = (double)garbage.tombstones / (double)NR_MAX(garbage.entries, 1);
-    bool is_dense = garbage.tombstones > 0 && density > planner->options->tombstones.density_threshold;
     consider_expired(planner, slot, &garbage);
     if (!is_dense || garbage.largest_sequence > planner->view->oldest_moment_sequence) return;
     double urgency = 0.9 * NR_MIN(density, 1);
@@ -119,10 +119,11 @@ void nr_planner_consider_cleaning(struct nr_planner *planner, uint32_t level)
 {
     const struct nr_level *slots = planner->version->levels[level];
     if (slots->max_run_count == 0) return;
-    size_t offset = planner->view->random % slots->slot_count;
-    for (size_t i = 0; i < slots->slot_count; i++) {
-        struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);
-        if (slot->run_count > 0) consider_slot(planner, slot);
+    size_t offset = planner->view->random % slots->chunk_count;
+    for (size_t i = 0; i < slots->chunk_count; i++) {
+        const struct nr_slot_chunk *chunk = slots->chunks[(i + offset) % slots->chunk_count];
+        if (chunk->tombstones == 0 && chunk->due_ms > planner->view->now_ms) continue;
+        for (size_t j = 0; j < chunk->count; j++) consider_slot(planner, chunk->slots[j]);
     }
 }
 

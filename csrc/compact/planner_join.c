@@ -7,10 +7,14 @@
 #define MAX_SLOT_FACTOR 4
 #define LEARNED_URGENCY 0.5
 
+/* So many slots of a level are looked at in a plan, others in the next: a large level takes long. */
+#define WINDOW_SLOTS 1024
+
 /* A level, measured once for all its slots. */
 struct measure {
     const struct nr_planner *planner;
     uint32_t level;
+    size_t first, last; /* The slots looked at. */
     struct nr_guard_share share;
     uint64_t full_bytes;     /* What the level holds when it is full; the bottom, what it has. */
     uint64_t above_bytes;    /* On their way to it. */
@@ -23,6 +27,9 @@ static struct measure measure_level(const struct nr_planner *planner, uint32_t l
 {
     const struct nr_version *version = planner->version;
     struct measure measure = {.planner = planner, .level = level};
+    size_t count = version->levels[level]->slot_count, window = NR_MIN(count, (size_t)WINDOW_SLOTS);
+    measure.first = planner->view->random % (count - window + 1);
+    measure.last = measure.first + window;
     for (uint32_t i = 0; i <= planner->last_level; i++) {
         uint64_t bytes = version->levels[i]->bytes;
         if (i < level) measure.above_bytes += bytes;
@@ -94,7 +101,7 @@ static bool offer_join(struct nr_planner *planner, const struct measure *measure
     const struct nr_level *slots = planner->version->levels[measure->level];
     struct nr_guard_group group = {0};
     struct nr_slot *first = NULL;
-    for (size_t i = 0; i < slots->slot_count; i++) {
+    for (size_t i = measure->first; i < measure->last; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
         struct nr_guard_slot described = {.start = slot->start, .end = slot->end, .bytes = slot->bytes};
         struct nr_guard_group longer = {0};
@@ -123,7 +130,7 @@ static void offer_cut(struct nr_planner *planner, const struct measure *measure)
     const struct nr_plan_view *view = planner->view;
     const struct nr_level *slots = planner->version->levels[measure->level];
     if (!measure->reads || slots->slot_count >= measure->wanted * MAX_SLOT_FACTOR) return;
-    for (size_t i = 0; i < slots->slot_count; i++) {
+    for (size_t i = measure->first; i < measure->last; i++) {
         struct nr_slot *slot = nr_level_slot(slots, i);
         /* It is cut for what it has: an empty one gives no keys. */
         struct nr_guard_slot described = {.start = slot->start, .end = slot->end, .bytes = slot->bytes};

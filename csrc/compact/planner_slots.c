@@ -134,7 +134,9 @@ void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
     double over_target = (double)slots->bytes / (double)planner->target_bytes[level], rate = 0;
     if (level >= planner->bottom_level) over_target = 0; /* The bottom goes down as a whole, or not at all. */
     if (slots->max_run_count == 0) return;
-    for (size_t i = 0; i < slots->slot_count; i++) rate += nr_level_slot(slots, i)->activity->state.write_rate;
+    bool is_between = level > 1 && level < planner->bottom_level;
+    for (size_t i = 0; i < slots->slot_count && is_between; i++)
+        rate += nr_level_slot(slots, i)->activity->state.write_rate;
     size_t offset = planner->view->random % slots->slot_count;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);

@@ -11,13 +11,15 @@
 /* Newer runs of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
 
-static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot)
+/* 'at': for each level where the slot before ended there; slots come in order. */
+static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot, size_t *at)
 {
     for (size_t level = slot->level + 1u; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
         if (below->max_run_count == 0) continue;
-        for (size_t i = nr_level_seek(below, slot->start); i < below->slot_count; i++) {
-            const struct nr_slot *other = nr_level_slot(below, i);
+        for (; at[level] < below->slot_count; at[level]++) {
+            const struct nr_slot *other = nr_level_slot(below, at[level]);
+            if (!nr_bound_above(other->end, slot->start)) continue;
             if (!nr_bound_above(slot->end, other->start)) break;
             if (other->run_count > 0) return true;
         }
@@ -41,14 +43,15 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
     space_out->bottom_bytes = 0;
     for (size_t level = 1; level < version->level_count; level++) {
         const struct nr_level *slots = version->levels[level];
+        size_t at[NORI_MAX_LEVELS] = {0};
         for (size_t i = 0; i < slots->slot_count && slots->max_run_count > 0; i++) {
             const struct nr_slot *slot = nr_level_slot(slots, i);
             if (slot->run_count == 0) continue;
             total += slot->bytes;
-            if (has_data_below(version, slot)) continue;
+            if (has_data_below(version, slot, at)) continue;
             /* A merge under way counts as done: its inputs are capped by how many merges run. */
             bool is_busy = slot->run_count > 1 && nr_planner_is_busy(view, slot->level, slot->slot_id);
-            space_out->bottom_bytes += is_busy ? slot->bytes : slot->runs[slot->run_count - 1]->bytes;
+            space_out->bottom_bytes += is_busy ? slot->bytes : slot->oldest_bytes;
         }
     }
     space_out->above_bytes = total - NR_MIN(total, space_out->bottom_bytes);
@@ -57,7 +60,7 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
 
 static uint64_t newer_bytes(const struct nr_slot *slot)
 {
-    return slot->run_count < 2 ? 0 : slot->bytes - slot->runs[slot->run_count - 1]->bytes;
+    return slot->bytes - slot->oldest_bytes;
 }
 
 void nr_planner_consider_space(struct nr_planner *planner)

@@ -1,5 +1,4 @@
 /* Expiry announces itself to nobody: the maintenance round looks for when it is due, and wakes the planner then. */
-#include "compact/expired.h"
 #include "engine/engine.h"
 
 /* A flush may bring what expires sooner; what is due may have to wait for a snapshot. */
@@ -10,14 +9,9 @@
 static uint64_t first_due_ms(const struct nr_version *version)
 {
     uint64_t first_ms = UINT64_MAX;
-    for (size_t level = 0; level < version->level_count; level++) {
-        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
-            const struct nr_slot *slot = nr_level_slot(version->levels[level], i);
-            for (size_t j = 0; j < slot->run_count; j++)
-                for (size_t k = 0; k < slot->runs[j]->slice_count; k++)
-                    first_ms = NR_MIN(first_ms, nr_expired_due_ms(&slot->runs[j]->slices[k].file->properties));
-        }
-    }
+    for (size_t level = 0; level < version->level_count; level++)
+        for (size_t i = 0; i < version->levels[level]->chunk_count; i++)
+            first_ms = NR_MIN(first_ms, version->levels[level]->chunks[i]->due_ms);
     return first_ms;
 }
 

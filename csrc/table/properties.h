@@ -26,6 +26,12 @@ struct nr_table_properties {
     uint64_t lifetime_ms;
 };
 
+/* Expired entries are to be gone a tenth of their lifetime after they expired. From this part on they are a reason to
+ * merge. */
+#define NR_EXPIRED_DUE (1.0 / 12)
+/* When the table becomes one: when all of it has expired, or its first entry so long ago; UINT64_MAX: it does not. */
+uint64_t nr_properties_due_ms(const struct nr_table_properties *properties);
+
 /* Appends / consumes an encoding with room for fields to come. Decoded slices borrow from the input. */
 NORI_WARN_UNUSED nori_status nr_properties_encode(const struct nr_table_properties *properties, struct nr_buffer *out,
                                                   struct nori_error *err);

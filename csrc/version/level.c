@@ -36,10 +36,14 @@ nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, ui
     slot->k_max = k_max;
     slot->activity = activity ? nr_activity_ref(activity) : NULL;
     slot->run_count = run_count;
+    slot->due_ms = UINT64_MAX;
     for (size_t i = 0; i < run_count; i++) {
         slot->runs[i] = nr_run_ref(runs[i]);
         slot->bytes += runs[i]->bytes;
         slot->entries += runs[i]->entries;
+        slot->tombstones += runs[i]->deletes + runs[i]->ranges;
+        slot->due_ms = NR_MIN(slot->due_ms, runs[i]->due_ms);
+        slot->oldest_bytes = runs[i]->bytes;
     }
     uint8_t *keys = (uint8_t *)slot + head_bytes;
     if (start.size > 0) memcpy(keys, start.data, start.size);
@@ -70,11 +74,17 @@ void nr_slot_unref(struct nr_slot *slot)
 
 /* ---------------------------------------------------------------- chunks and guards */
 
-static size_t count_runs(const struct nr_slot_chunk *chunk)
+static void summarise(struct nr_slot_chunk *chunk)
 {
-    size_t most = 0;
-    for (size_t i = 0; i < chunk->count; i++) most = NR_MAX(most, chunk->slots[i]->run_count);
-    return most;
+    chunk->max_run_count = 0;
+    chunk->tombstones = 0;
+    chunk->due_ms = UINT64_MAX;
+    for (size_t i = 0; i < chunk->count; i++) {
+        const struct nr_slot *slot = chunk->slots[i];
+        chunk->max_run_count = NR_MAX(chunk->max_run_count, slot->run_count);
+        chunk->tombstones += slot->tombstones;
+        chunk->due_ms = NR_MIN(chunk->due_ms, slot->due_ms);
+    }
 }
 
 static struct nr_slot_chunk *create_chunk(struct nr_slot *const *slots, size_t count)
@@ -84,7 +94,7 @@ static struct nr_slot_chunk *create_chunk(struct nr_slot *const *slots, size_t c
     atomic_init(&chunk->refs, 1);
     chunk->count = count;
     for (size_t i = 0; i < count; i++) chunk->slots[i] = nr_slot_ref(slots[i]);
-    chunk->max_run_count = count_runs(chunk);
+    summarise(chunk);
     return chunk;
 }
 
@@ -243,7 +253,7 @@ nori_status nr_level_replace(struct nr_level **level_io, size_t index, struct nr
     level->bytes += slot->bytes - old->bytes;
     level->entries += slot->entries - old->entries;
     size_t former = chunk->max_run_count;
-    chunk->max_run_count = count_runs(chunk);
+    summarise(chunk);
     /* A fall is the level's only where no other chunk has as many. */
     bool may_fall = former == level->max_run_count && chunk->max_run_count < former;
     level->max_run_count = may_fall ? chunk->max_run_count : NR_MAX(level->max_run_count, chunk->max_run_count);

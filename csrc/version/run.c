@@ -26,6 +26,7 @@ static void add_slice(struct nr_run *run, size_t index, const struct nr_table_sl
     run->entries += slice->entries;
     run->deletes += slice->deletes;
     run->ranges += slice->ranges;
+    run->due_ms = NR_MIN(run->due_ms, nr_properties_due_ms(properties));
     if (index == 0 || properties->largest_sequence > run->largest_sequence)
         run->largest_sequence = properties->largest_sequence;
     if (index == 0 || properties->smallest_sequence < run->smallest_sequence)
@@ -51,6 +52,7 @@ nori_status nr_run_create(uint64_t run_id, const struct nr_table_slice *slices, 
     atomic_init(&run->refs, 1);
     run->run_id = run_id;
     run->slice_count = count;
+    run->due_ms = UINT64_MAX;
 
     uint8_t *index_memory = (uint8_t *)run + head_bytes;
     uint8_t *keys = index_memory + nr_key_index_bytes(finite_count);

@@ -65,6 +65,7 @@ struct nr_run {
     uint64_t ranges;
     uint64_t largest_sequence; /* Bound from the files. */
     uint64_t smallest_sequence;
+    uint64_t due_ms;          /* When the first of its tables becomes a reason to merge: nr_properties_due_ms. */
     struct nr_key_index ends; /* Of the finite ends, to search the slices by. */
     size_t slice_count;
     struct nr_table_slice slices[]; /* Ascending, not overlapping. Keys and the index live behind the array. */
@@ -114,6 +115,9 @@ struct nr_slot {
     uint32_t k_max;      /* Most runs aimed at; 0: not decided yet. */
     uint64_t bytes;      /* Sums over the runs. */
     uint64_t entries;
+    uint64_t oldest_bytes;        /* Of the oldest run; 0: there is none. */
+    uint64_t tombstones;          /* Deletes and ranges, likewise summed. */
+    uint64_t due_ms;              /* The runs' first. */
     struct nr_activity *activity; /* Refs; changes while all else stays. NULL in level 0. */
     size_t run_count;
     struct nr_run *runs[]; /* Refs. Newest first. */
@@ -131,6 +135,8 @@ struct nr_slot_chunk {
     _Atomic uint32_t refs;
     size_t count;
     size_t max_run_count;                 /* Of any slot of the chunk. */
+    uint64_t tombstones;                  /* Of all. */
+    uint64_t due_ms;                      /* The slots' first. */
     struct nr_slot *slots[NR_SLOT_CHUNK]; /* Refs. */
 };
 /* The guards of a level but the empty first one. Levels share it as long as guards do not move. */
