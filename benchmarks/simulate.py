@@ -11,11 +11,10 @@ from typing import Any
 
 from benchmarks.__main__ import RESULTS, chosen, positive
 from benchmarks.atll.cell import run_cell
-from benchmarks.atll.spec import FANOUT, KIB, MIB, Spec
+from benchmarks.atll.spec import FANOUT, HEAT_INTERVAL_SECS, KIB, MIB, Spec
 from benchmarks.atll.stores import (
     BACKGROUND_JOBS,
     BLOOM_BITS,
-    HEAT_INTERVAL_SECS,
     LEVEL0_ADMITTED,
     LEVEL0_SLOWED,
     LEVEL0_STOPPED,

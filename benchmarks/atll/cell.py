@@ -97,6 +97,7 @@ class Cell:
             "load": loaded | {"write_amp": loaded["tree_bytes"] / max(len(loading) * spec.entry_bytes, 1)},
             **paced,
             "writes": spec.writes,
+            "pace": pace,
             "latency": {part: quantiles(times) for part, times in self.times.items()},
             "probes": self.mean_probes(self.samples),
             "rest": self.at_rest(),
@@ -222,7 +223,7 @@ class Cell:
                 self.missing += 1
 
     def sample(self, written: int) -> None:
-        workload = self.workload
+        workload, moving = self.workload, self.workload.moving_range(written - 1)
         self.samples.append(
             {
                 "written": written,
@@ -231,6 +232,7 @@ class Cell:
                 "file_bytes": self.store.table_file_bytes(),
                 "hot": self.burst([workload.hot(written - 1) for _ in range(PROBE_GETS)]),
                 "cold": self.burst([workload.cold(written - 1) for _ in range(PROBE_GETS)]),
+                "leveled_part": self.store.leveled_part(*data.keys(list(moving))) if moving else None,
             }
         )
 

@@ -8,6 +8,9 @@ from typing import Any
 from benchmarks.report import failure_text, table
 from benchmarks.runner import Results
 
+from .spec import FOLLOWED_INTERVAL_SECS
+from .workloads import ROTATIONS
+
 MIB = 1 << 20
 ADAPTIVE, OWN, ROCKS = "atll", "leveled", "rocksdb-leveled"
 Row = dict[str, Any]
@@ -87,6 +90,8 @@ def bars(results: Results, engine: str) -> Iterator[Bar]:
         for peer in (OWN, ROCKS):
             value = ratio(results, engine, peer, name, write_amp)
             yield Bar(name, f"bytes written / {peer}", value, WRITE_LIMITS[name])
+        if name == "rotating" and engine == ADAPTIVE:
+            yield Bar(name, "heat intervals until followed", middle(results, engine, name, intervals_to_follow), 5)
         if name == "monotone":
             yield Bar(name, "bytes written / user bytes", middle(results, engine, name, write_amp), 1.2)
         for peer in (OWN, ROCKS) if name != "write_only" else ():
@@ -213,23 +218,33 @@ def bound_text(bar: Bar) -> str:
     return f"{'>=' if bar.is_floor else '<='} {bar.limit}"
 
 
+def intervals_to_follow(row: Row) -> float:
+    """From a move of the hot range until nine in ten of its slots are leveled, in heat intervals: the median of the
+    moves, of which one that is not followed before the next counts as all of its turn."""
+    found: list[float] = []
+    for turn in range(1, ROTATIONS):
+        begun = turn * row["writes"] / ROTATIONS
+        mine = [s for s in row["samples"] if in_turn(s, turn, row["writes"])]
+        until = [s["written"] - begun for s in mine if s["leveled_part"] is not None and s["leveled_part"] >= 0.9]
+        found.append((until[0] if until else row["writes"] / ROTATIONS) / row["pace"] / FOLLOWED_INTERVAL_SECS)
+    return median(found)
+
+
 def follow_text(results: Results) -> str:
     """How soon after each move of the hot range its probes are what they were at the end of the turn before."""
-    from .workloads import ROTATIONS
-
     lines = []
     for row in results.rows:
         if row["workload"] != "rotating":
             continue
         parts = [[s["hot"] for s in row["samples"] if in_turn(s, turn, row["writes"])] for turn in range(ROTATIONS)]
         shown = ", ".join(f"{part[0]:.2f} to {part[-1]:.2f}" for part in parts if part)
+        if row["samples"][0].get("leveled_part") is not None:
+            shown += f"; nine in ten of its slots leveled after {intervals_to_follow(row):.1f} heat intervals"
         lines.append(f"- {row['engine']}: {shown}")
     return "Probes of the hot range, first and last sample after each move:\n\n" + "\n".join(lines) if lines else ""
 
 
 def in_turn(sample: dict[str, Any], turn: int, writes: int) -> bool:
-    from .workloads import ROTATIONS
-
     return int(sample["written"] - 1) * ROTATIONS // writes == turn
 
 

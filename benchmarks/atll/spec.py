@@ -7,6 +7,8 @@ MIB = 1 << 20
 KEY_BYTES = 16
 FANOUT = 10
 ROCKS_MEMTABLE_PART = 0.78  # Of a memtable's memory, keys and values: 3,510 entries of 116 bytes in 512 KiB.
+HEAT_INTERVAL_SECS = 5.0  # A minute by default; here a run takes about that.
+FOLLOWED_INTERVAL_SECS = 0.5  # Where the hot range moves every few seconds.
 TABLES_ON_LEVEL1 = 8  # Of the size at which tables are cut; nori_lsm is given as many slots.
 
 
@@ -37,6 +39,10 @@ class Spec:
     def memtable_entries(self) -> int:
         """What RocksDB's memtable of this size holds when it is flushed."""
         return int(self.memtable_bytes * ROCKS_MEMTABLE_PART / self.entry_bytes)
+
+    @property
+    def heat_interval_secs(self) -> float:
+        return FOLLOWED_INTERVAL_SECS if self.workload == "rotating" else HEAT_INTERVAL_SECS
 
     @property
     def table_bytes(self) -> int:

@@ -18,7 +18,6 @@ MEMTABLES = 4
 LEVEL0_ADMITTED, LEVEL0_SLOWED, LEVEL0_STOPPED = 4, 6, 12
 BACKGROUND_JOBS = 2
 SAMPLE_MEMTABLE = 64 * MIB
-HEAT_INTERVAL_SECS = 5.0  # A minute by default; here a run takes about that.
 ROCKS_LOG_BYTES = 4 * MIB
 
 
@@ -94,6 +93,10 @@ class Store(ABC):
     def pairs(self) -> Iterator[tuple[bytes, bytes]]: ...
     @abstractmethod
     def merge_all(self) -> None: ...
+    def leveled_part(self, first: bytes, last: bytes) -> float | None:
+        """Of the slots over the keys, how many are of one run and are to be; None: there are no slots."""
+        return None
+
     @abstractmethod
     def shape(self) -> list[dict[str, Any]]:
         """A row for each level."""
@@ -156,7 +159,7 @@ class Nori(Store):
             level1_bytes=spec.level1_bytes,
             table_bytes=spec.table_bytes,
             l1_slot_count=spec.level1_bytes // spec.table_bytes,
-            heat_decay_interval_secs=HEAT_INTERVAL_SECS,
+            heat_decay_interval_secs=spec.heat_interval_secs,
             memtable__flush_trigger_bytes=trigger_bytes,
             memtable__wal_age_trigger_sec=0,
             l0__max_files=LEVEL0_STOPPED,
@@ -213,6 +216,10 @@ class Nori(Store):
 
     def merge_all(self) -> None:
         self.db.compact()
+
+    def leveled_part(self, first: bytes, last: bytes) -> float | None:
+        here = [slot for slot in self.db.slots() if slot.start <= last and (slot.stop is None or slot.stop > first)]
+        return float(sum(slot.k_max == 1 and slot.runs <= 1 for slot in here)) / max(len(here), 1)
 
     def shape(self) -> list[dict[str, Any]]:
         stats = self.db.stats()

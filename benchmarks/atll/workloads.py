@@ -63,6 +63,10 @@ class Workload(ABC):
                 numbers.append(self.cold(written))
         return numbers, hot
 
+    def moving_range(self, written: int) -> tuple[int, int] | None:
+        """The first and the last key of the hot range, where it moves."""
+        return None
+
     @abstractmethod
     def hot(self, written: int) -> int: ...
     @abstractmethod
@@ -111,6 +115,10 @@ class ReadWriteHot(ReadHot):
 
 class Rotating(ReadHot):
     """The hot range moves eight times."""
+
+    def moving_range(self, written: int) -> tuple[int, int] | None:
+        start = self.range_start(written)
+        return start, start + int(self.count * HOT_PART) - 1
 
     def range_start(self, written: int) -> int:
         turn = min(written * ROTATIONS // self.paced, ROTATIONS - 1)

@@ -1,3 +1,4 @@
+#include "compact/arrivals.h"
 #include "compact/planner_state.h"
 
 #define SPLIT_MAX_PARTS 64
@@ -97,7 +98,7 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
 static uint64_t expected_arrival(const struct nr_planner *planner, const struct nr_slot *slot, double level_rate)
 {
     const struct nr_level *slots = planner->version->levels[slot->level];
-    double part = slot->activity->state.write_rate / level_rate, least = 0.25 / (double)slots->slot_count;
+    double part = nr_arrivals_rate(&slot->activity->state) / level_rate, least = 0.25 / (double)slots->slot_count;
     return (uint64_t)((double)planner->target_bytes[slot->level - 1] * NR_MAX(part, least));
 }
 
@@ -136,7 +137,7 @@ void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
     if (slots->max_run_count == 0) return;
     bool is_between = level > 1 && level < planner->bottom_level;
     for (size_t i = 0; i < slots->slot_count && is_between; i++)
-        rate += nr_level_slot(slots, i)->activity->state.write_rate;
+        rate += nr_arrivals_rate(&nr_level_slot(slots, i)->activity->state);
     size_t offset = planner->view->random % slots->slot_count;
     for (size_t i = 0; i < slots->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);

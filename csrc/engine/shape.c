@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+#include "compact/arrivals.h"
 #include "compact/shape.h"
 
 /* What a get takes beside looking into runs, in probes: the call, the memtables, the block that has the key. */
@@ -81,7 +82,7 @@ static uint32_t wanted_k(const struct nori_engine *engine, const struct looking 
     struct nr_shape_slot shape = {.bytes = slot->bytes, .run_count = slot->run_count, .k = slot->k_max, .heat = heat};
     shape.read_rate = state->read_rate;
     shape.scan_rate = state->scan_rate;
-    shape.write_rate = state->write_rate;
+    shape.write_rate = nr_arrivals_rate(state);
     shape.recent_reads = state->recent_reads;
     shape.recent_scans = state->recent_scans;
     shape.recent_secs = state->recent_secs;
@@ -124,6 +125,7 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_locked(engine, version);
+    nr_arrivals_expect(version);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
     nr_mutex_unlock(&engine->lock);

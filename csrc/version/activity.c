@@ -86,6 +86,7 @@ void nr_activity_share(struct nr_activity *into, const struct nr_activity *from,
     state->read_rate += more;
     state->write_rate += old->write_rate * part;
     state->scan_rate += old->scan_rate * part;
+    state->arrival_rate += old->arrival_rate * part;
     state->recent_reads += old->recent_reads * part;
     state->recent_scans += old->recent_scans * part;
     state->recent_secs = NR_MAX(state->recent_secs, old->recent_secs);
