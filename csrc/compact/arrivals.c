@@ -1,15 +1,22 @@
 #include "compact/arrivals.h"
 
-/* The slots of the level below whose keys are the slot's, [first, last). Slots are asked for in order. */
+/* The slots below whose keys are the slot's, [first, last). Slots are asked for in order. */
 struct children {
     const struct nr_level *level; /* NULL: there are none. */
     size_t first, last;
 };
 
+/* A level that was not cut yet, and has nothing, is passed over: its one slot is nobody's child. */
+static bool is_cut(const struct nr_level *level)
+{
+    return level->bytes > 0 || level->slot_count > 1;
+}
+
 static struct children begin(const struct nr_version *version, uint32_t parent)
 {
-    bool has_below = parent + 1u < version->level_count && version->levels[parent + 1]->bytes > 0;
-    return (struct children){has_below ? version->levels[parent + 1] : NULL, 0, 0};
+    uint32_t below = parent + 1;
+    while (below < version->level_count && !is_cut(version->levels[below])) below++;
+    return (struct children){below < version->level_count ? version->levels[below] : NULL, 0, 0};
 }
 
 static void find(struct children *children, const struct nr_slot *parent)
@@ -58,8 +65,8 @@ static void share_rates(const struct nr_version *version, uint32_t number)
 void nr_arrivals_expect(const struct nr_version *version)
 {
     for (uint32_t number = (uint32_t)version->level_count; number-- > 1;) sum_trees(version, number);
-    const struct nr_level *first = version->level_count > 1 ? version->levels[1] : NULL;
-    for (size_t i = 0; first && i < first->slot_count; i++)
-        state_of(first, i)->arrival_rate = state_of(first, i)->write_rate;
-    for (uint32_t number = 1; number + 1 < version->level_count; number++) share_rates(version, number);
+    for (size_t i = 0; version->level_count > 1 && i < version->levels[1]->slot_count; i++)
+        state_of(version->levels[1], i)->arrival_rate = state_of(version->levels[1], i)->write_rate;
+    for (uint32_t number = 1; number + 1 < version->level_count; number++)
+        if (number == 1 || is_cut(version->levels[number])) share_rates(version, number);
 }

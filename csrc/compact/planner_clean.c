@@ -134,9 +134,10 @@ double nr_planner_l0_due(const struct nr_planner *planner, nori_slice start, str
     double due = 0;
     for (size_t i = 0; i < level0->run_count; i++) {
         const struct nr_run *run = level0->runs[i];
+        if (run->due_ms > planner->view->now_ms) continue;
+        if (run->largest_sequence > planner->view->oldest_moment_sequence) continue;
         for (size_t j = nr_run_seek(run, start); j < run->slice_count; j++) {
             if (!nr_bound_above(end, run->slices[j].start)) break;
-            if (run->largest_sequence > planner->view->oldest_moment_sequence) continue;
             due = NR_MAX(due, due_of(planner, &run->slices[j].file->properties));
         }
     }

@@ -10,7 +10,7 @@
 /* So many slots of a level are looked at in a plan, others in the next: a large level takes long. */
 #define WINDOW_SLOTS 1024
 
-/* A level, measured once for all its slots. */
+/* A level, measured once for all slots that are looked at. */
 struct measure {
     const struct nr_planner *planner;
     uint32_t level;

@@ -111,7 +111,8 @@ bool nr_planner_offer_ripe(struct nr_planner *planner, struct nr_slot *slot, siz
 {
     if (slot->level >= planner->bottom_level || slot->run_count == 0) return false;
     struct below below = look_below(planner, slot, l0_first, l0_count);
-    uint64_t together = slot->bytes + (l0_count > 0 ? bytes : 0);
-    return is_ripe(planner, slot, &below, (double)bytes) && is_enough(planner, slot, &below, (double)together) &&
-           nr_planner_offer_promote_with(planner, slot, l0_first, l0_count, l0_count > 0 ? bytes : 0, urgency);
+    uint64_t along = l0_count > 0 ? bytes : 0;
+    return is_ripe(planner, slot, &below, (double)bytes) &&
+           is_enough(planner, slot, &below, (double)(slot->bytes + along)) &&
+           nr_planner_offer_promote_with(planner, slot, l0_first, l0_count, along, urgency);
 }

@@ -45,7 +45,7 @@ void nr_planner_consider_cleaning(struct nr_planner *planner, uint32_t level);
 /* How urgent it is that what has expired in level 0 over [start, end) comes to where it can be cleaned; 0: not at all.
  */
 double nr_planner_l0_due(const struct nr_planner *planner, nori_slice start, struct nr_bound end);
-/* Only where nothing else is to be done. */
+/* Only where nothing else is to be done; of a large level a part at a time. */
 void nr_planner_consider_guards(struct nr_planner *planner, uint32_t level);
 
 /* Guards in a slot whose data comes to 'bytes', with what is to arrive. */

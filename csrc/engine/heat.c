@@ -3,6 +3,7 @@
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+#include "compact/arrivals.h"
 #include "compact/heat_file.h"
 
 /* So many rounds of folding in an interval at most. */
@@ -22,6 +23,7 @@ static void fold_all(struct nori_engine *engine, const struct nr_version *versio
             nr_heat_fold(activity, now_us, options->heat_alpha, options->heat_decay_interval_secs);
         }
     }
+    nr_arrivals_expect(version);
     engine->heat_folded_us = now_us;
 }
 

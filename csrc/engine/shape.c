@@ -125,7 +125,6 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_locked(engine, version);
-    nr_arrivals_expect(version);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
     nr_mutex_unlock(&engine->lock);

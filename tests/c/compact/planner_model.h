@@ -78,6 +78,20 @@ static inline struct nr_slot *model_slot_create(uint32_t level, uint64_t slot_id
     return slot;
 }
 
+/* A slot of one run that fills it. 'end' NULL: without end. */
+static inline struct nr_slot *model_slot_of(uint32_t level, uint64_t id, const char *start, const char *end,
+                                            uint64_t bytes)
+{
+    struct nori_error err;
+    struct model_run model = {.run_id = 100000 * level + id, .bytes = bytes, .entries = 1};
+    struct nr_bound bound = end ? nr_bound_key(nr_slice_text(end)) : nr_bound_infinite();
+    struct nr_table_slice slice = model_slice(&model, model.run_id, nr_slice_text(start), bound, 1);
+    struct nr_run *run = NULL;
+    EXPECT_OK(nr_run_create(model.run_id, &slice, 1, &run, &err), &err);
+    nr_table_file_unref(slice.file);
+    return model_slot_create(level, id, nr_slice_text(start), bound, 0, &run, 1);
+}
+
 /* Puts the slots, whose references it takes, in the place of a level of a version that nobody shares. */
 static inline void model_set_level(struct nr_version *version, uint32_t level, struct nr_slot **slots, size_t count)
 {

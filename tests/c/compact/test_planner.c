@@ -372,3 +372,38 @@ TEST(k_is_the_strategys_or_what_was_decided_for_the_slot)
     EXPECT_EQ(nr_planner_slot_k(&options, slot), 4);
     nr_version_unref(version);
 }
+
+/* Only the last slots of a large level have shrunk. */
+TEST(guards_of_a_large_level_are_looked_at_part_by_part)
+{
+    enum { COUNT = 3000, SMALL = 20 };
+    static char keys[COUNT][8];
+    static struct nr_slot *slots[COUNT];
+    struct nori_error err;
+    struct nori_options options;
+    struct nr_version *version;
+    struct nr_sketch *writes;
+    size_t found = 0, tries = 200;
+    model_options(&options);
+    EXPECT_OK(nr_version_create(2, &version, &err), &err);
+    EXPECT_OK(nr_sketch_create(1, &writes, &err), &err);
+    nr_sketch_add(writes, nr_slice_text("00000"), 2 * options.level1_bytes);
+    for (size_t i = 0; i < COUNT; i++) snprintf(keys[i], sizeof keys[i], i > 0 ? "%05zu" : "", i);
+    for (size_t i = 0; i < COUNT; i++)
+        slots[i] = model_slot_of(1, i + 10, keys[i], i + 1 < COUNT ? keys[i + 1] : NULL, i < COUNT - SMALL ? 900 : 10);
+    model_set_level(version, 1, slots, COUNT);
+    struct nr_plan_view view = {.version = version, .options = &options, .oldest_moment_sequence = NR_MAX_SEQUENCE};
+    view.writes = writes;
+    for (size_t i = 0; i < tries; i++) {
+        struct nr_plan plan;
+        view.random = i * 37;
+        nr_planner_choose(&view, &plan);
+        if (plan.action == NR_ACTION_NONE) continue;
+        EXPECT_EQ(plan.action, NR_ACTION_JOIN);
+        EXPECT(nr_slice_compare(plan.start, nr_slice_text(keys[COUNT - SMALL])) >= 0);
+        found++;
+    }
+    EXPECT(found > 0 && found < tries);
+    nr_sketch_destroy(writes);
+    nr_version_unref(version);
+}

@@ -198,13 +198,20 @@ static uint64_t slot_bytes(struct nori_engine *engine, const char *key)
     return bytes;
 }
 
+static void read_often(struct nori_engine *engine, const char *key, int times)
+{
+    bool found = false;
+    for (int i = 0; i < times; i++)
+        EXPECT_OK(nori_get(engine, NULL, nr_slice_text(key), 0, NULL, NULL, &found, &error), &error);
+    EXPECT(found);
+}
+
 TEST(a_slot_with_a_hot_key_is_cut_close_to_it)
 {
     struct nori_env *env = make_disk(4, false);
     struct nori_engine *engine;
     struct nr_random random;
     char key[32], value[601];
-    bool found;
     nr_random_init(&random, 4);
     EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
     for (int i = 0; i < OLD_COUNT; i++) {
@@ -214,9 +221,7 @@ TEST(a_slot_with_a_hot_key_is_cut_close_to_it)
     compact(engine);
     uint64_t before = slot_bytes(engine, "old00500");
     EXPECT(before >= 8 << 10); /* Half of a share. */
-    for (int i = 0; i < 80000; i++)
-        EXPECT_OK(nori_get(engine, NULL, nr_slice_text("old00500"), 0, NULL, NULL, &found, &error), &error);
-    EXPECT(found);
+    read_often(engine, "old00500", 80000);
     put_random(engine, &random, "old00000", value);
     EXPECT_OK(nori_flush(engine, &error), &error); /* Where there is nothing to do nobody looks. */
     compact(engine);
@@ -262,7 +267,6 @@ TEST(slots_that_are_cut_know_what_they_hold)
     char key[32], value[601];
     int64_t worst = 0;
     size_t slots = 0;
-    bool found;
     nr_random_init(&random, 5);
     EXPECT_OK(open_flat(env, NORI_GUARDS_LEARNED, &engine), &error);
     for (int i = 0; i < OLD_COUNT; i++) {
@@ -272,11 +276,9 @@ TEST(slots_that_are_cut_know_what_they_hold)
     compact(engine);
     size_t before = count_slots(engine, "p");
     for (int round = 0; round < 8; round++) {
-        print_crowded(key,
-                      60 + round * 100); /* One hot key after the other: slots are cut, and nothing is rewritten. */
-        for (int i = 0; i < 40000; i++)
-            EXPECT_OK(nori_get(engine, NULL, nr_slice_text(key), 0, NULL, NULL, &found, &error), &error);
-        EXPECT(found);
+        /* One hot key after the other: slots are cut, and nothing is rewritten. */
+        print_crowded(key, 60 + round * 100);
+        read_often(engine, key, 40000);
         snprintf(key, sizeof key, "q%d", round);
         put_random(engine, &random, key, value);
         EXPECT_OK(nori_flush(engine, &error), &error);
