@@ -225,6 +225,7 @@ static void compaction_thread(void *arg)
     struct nori_engine *engine = arg;
     uint64_t round = 0;
     bool stop = false;
+    nr_thread_set_batch();
     while (!stop) {
         bool done = true;
         nori_status rc = NORI_OK;

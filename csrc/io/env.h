@@ -193,6 +193,9 @@ NORI_WARN_UNUSED nori_status nr_thread_start(struct nori_env *env, const char *n
 void nr_thread_join(struct nr_thread *thread);
 
 unsigned nr_processor_count(void); /* Of the machine; at least 1. */
+/* The calling thread's work is long and nobody waits for its next step: when it wakes up it does not push aside what
+ * runs. Its share of the processor stays the same. A hint; a system without such a thing ignores it. */
+void nr_thread_set_batch(void);
 
 /* Rises in a forked child; a handle opened under another value is the parent's. */
 uint64_t nr_fork_generation(void);

@@ -1,6 +1,7 @@
 /* Threads, clocks, and noticing a fork. */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -113,4 +114,12 @@ unsigned nr_processor_count(void)
 {
     long count = sysconf(_SC_NPROCESSORS_ONLN);
     return count > 0 ? (unsigned)count : 1;
+}
+
+void nr_thread_set_batch(void)
+{
+#ifdef SCHED_BATCH
+    struct sched_param param = {0};
+    (void)sched_setscheduler(0, SCHED_BATCH, &param); /* 0: this thread. It needs no rights. */
+#endif
 }

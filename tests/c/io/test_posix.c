@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -452,6 +453,24 @@ TEST(threads_run_with_all_signals_blocked)
     EXPECT_EQ(seen, 1);
     pthread_sigmask(SIG_BLOCK, NULL, &blocked);
     EXPECT(!sigismember(&blocked, SIGINT));
+}
+
+static void look_at_scheduling(void *arg)
+{
+    nr_thread_set_batch();
+    *(int *)arg = sched_getscheduler(0);
+}
+
+TEST(a_thread_whose_work_may_wait_runs_in_batches)
+{
+#ifdef SCHED_BATCH
+    struct nr_thread *thread;
+    int seen = -1;
+    EXPECT_OK(nr_thread_start(nori_env_default(), "batch", look_at_scheduling, &seen, &thread, &err), &err);
+    nr_thread_join(thread);
+    EXPECT_EQ(seen, SCHED_BATCH);
+    EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER); /* The others are as before. */
+#endif
 }
 
 TEST(clocks_move_forwards_and_sleep_sleeps)
