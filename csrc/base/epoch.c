@@ -10,6 +10,9 @@
 #error "nr_epoch_link.waiting has a bit for each stripe"
 #endif
 #define ALL_STRIPES UINT32_MAX
+/* Where there are no threads in the background (an engine that only reads), readers release what was deferred, too,
+ * once it is more than this. */
+#define MOST_DEFERRED 16
 
 #ifdef __GLIBC__
 /* Spares each read a call into the dynamic linker. Other C libraries refuse it in a library loaded late. */
@@ -34,8 +37,9 @@ void nr_epoch_init(struct nr_epoch *epoch)
 {
     for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) atomic_init(&epoch->stripes[i].active, 0);
     nr_mutex_init(&epoch->lock, NR_RANK_EPOCH);
-    epoch->retired = NULL;
+    epoch->retired = epoch->deferred = NULL;
     atomic_init(&epoch->retired_count, 0);
+    atomic_init(&epoch->deferred_count, 0);
 }
 
 /* Takes the list. The link goes with its object. */
@@ -52,8 +56,10 @@ void nr_epoch_destroy(struct nr_epoch *epoch)
 {
     for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) NR_ASSERT(atomic_load(&epoch->stripes[i].active) == 0);
     release_all(epoch->retired);
-    epoch->retired = NULL;
+    release_all(epoch->deferred);
+    epoch->retired = epoch->deferred = NULL;
     atomic_store(&epoch->retired_count, 0);
+    atomic_store(&epoch->deferred_count, 0);
     nr_mutex_destroy(&epoch->lock);
 }
 
@@ -89,11 +95,12 @@ static struct nr_epoch_link *take_unreachable(struct nr_epoch *epoch, struct nr_
     return taken;
 }
 
-static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch)
+static struct nr_epoch_link *take_unreachable_locked(struct nr_epoch *epoch, struct nr_epoch_link **list,
+                                                     _Atomic uint64_t *list_count)
 {
     uint64_t count;
-    struct nr_epoch_link *taken = take_unreachable(epoch, &epoch->retired, &count);
-    atomic_fetch_sub_explicit(&epoch->retired_count, count, memory_order_relaxed);
+    struct nr_epoch_link *taken = take_unreachable(epoch, list, &count);
+    atomic_fetch_sub_explicit(list_count, count, memory_order_relaxed);
     return taken;
 }
 
@@ -104,19 +111,14 @@ static void add_retired(struct nr_epoch_link **list, struct nr_epoch_link *link)
     *list = link;
 }
 
-static void add_retired_locked(struct nr_epoch *epoch, struct nr_epoch_link *link)
-{
-    add_retired(&epoch->retired, link);
-    atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
-}
-
 void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link)
 {
     struct nr_epoch_link *unreachable;
 
     nr_mutex_lock(&epoch->lock);
-    add_retired_locked(epoch, link);
-    unreachable = take_unreachable_locked(epoch);
+    add_retired(&epoch->retired, link);
+    atomic_fetch_add_explicit(&epoch->retired_count, 1, memory_order_relaxed);
+    unreachable = take_unreachable_locked(epoch, &epoch->retired, &epoch->retired_count);
     nr_mutex_unlock(&epoch->lock);
     release_all(unreachable);
 }
@@ -124,19 +126,33 @@ void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link)
 void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link)
 {
     nr_mutex_lock(&epoch->lock);
-    add_retired_locked(epoch, link);
+    add_retired(&epoch->deferred, link);
+    atomic_fetch_add_explicit(&epoch->deferred_count, 1, memory_order_relaxed);
     nr_mutex_unlock(&epoch->lock);
+}
+
+static void release_list(struct nr_epoch *epoch, struct nr_epoch_link **list, _Atomic uint64_t *count)
+{
+    struct nr_epoch_link *unreachable;
+
+    if (atomic_load_explicit(count, memory_order_relaxed) == 0) return;
+    nr_mutex_lock(&epoch->lock);
+    unreachable = take_unreachable_locked(epoch, list, count);
+    nr_mutex_unlock(&epoch->lock);
+    release_all(unreachable);
 }
 
 void nr_epoch_collect(struct nr_epoch *epoch)
 {
-    struct nr_epoch_link *unreachable;
+    release_list(epoch, &epoch->retired, &epoch->retired_count);
+    release_list(epoch, &epoch->deferred, &epoch->deferred_count);
+}
 
-    if (atomic_load_explicit(&epoch->retired_count, memory_order_relaxed) == 0) return;
-    nr_mutex_lock(&epoch->lock);
-    unreachable = take_unreachable_locked(epoch);
-    nr_mutex_unlock(&epoch->lock);
-    release_all(unreachable);
+void nr_epoch_sweep(struct nr_epoch *epoch)
+{
+    release_list(epoch, &epoch->retired, &epoch->retired_count);
+    if (NR_UNLIKELY(atomic_load_explicit(&epoch->deferred_count, memory_order_relaxed) > MOST_DEFERRED))
+        release_list(epoch, &epoch->deferred, &epoch->deferred_count);
 }
 
 void nr_epoch_retire_own(struct nr_epoch *epoch, struct nr_epoch_link **own, struct nr_epoch_link *link)

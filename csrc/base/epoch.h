@@ -5,7 +5,11 @@
  * without a reader at some moment after that. Readers count themselves in a stripe of their own cache line, chosen by
  * thread, so readers of different threads share nothing. Entering is one atomic add; sections nest.
  *
- * A section may last as long as one disk read. What must live longer takes a reference while inside. */
+ * A section may last as long as one disk read. What must live longer takes a reference while inside.
+ *
+ * Some objects take long to release: a table closes its file, and when it was the last to have it the file system frees
+ * it; a view may free a memtable. They are deferred, for the threads that work in the background to release; who only
+ * reads sweeps up what is light. */
 #ifndef NR_BASE_EPOCH_H
 #define NR_BASE_EPOCH_H
 
@@ -31,8 +35,10 @@ struct nr_epoch_link {
 struct nr_epoch {
     struct nr_epoch_stripe stripes[NR_EPOCH_STRIPES];
     struct nr_mutex lock;
-    struct nr_epoch_link *retired NR_GUARDED; /* By lock. */
-    _Atomic uint64_t retired_count;
+    struct nr_epoch_link *retired NR_GUARDED;  /* By lock. */
+    struct nr_epoch_link *deferred NR_GUARDED; /* By lock. */
+    _Atomic uint64_t retired_count;            /* Of each list. */
+    _Atomic uint64_t deferred_count;
 };
 
 void nr_epoch_init(struct nr_epoch *epoch);
@@ -57,10 +63,12 @@ static inline void nr_epoch_leave(struct nr_epoch *epoch, unsigned stripe)
  * can have it any more: now, or in a later retire or collect. Never waits for readers; may wait for the epoch's lock.
  */
 void nr_epoch_retire(struct nr_epoch *epoch, struct nr_epoch_link *link);
-/* The same, but nothing is released before the next collect: for callers that others wait for. */
+/* The same for what takes long to release: a later collect does. */
 void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link);
-/* Releases what can be released. */
+/* Releases all that can be released. */
 void nr_epoch_collect(struct nr_epoch *epoch);
+/* For readers that have left: what was deferred stays, unless nobody seems to collect it. */
+void nr_epoch_sweep(struct nr_epoch *epoch);
 
 /* Retires to a list of the caller's own, which only it touches, and releases what of that list can be released. Takes
  * no lock. */

@@ -70,6 +70,7 @@ static nori_status flush_layers(struct nori_engine *engine, const struct nr_view
                               err));
     atomic_fetch_add_explicit(&engine->flush_bytes_written, bytes, memory_order_relaxed);
     NR_CHECK(install_flush(engine, view, count, run, bytes, begun_us, err));
+    nr_epoch_collect(&engine->epoch);
     nr_arrivals_count(&arrivals, run ? run->bytes : 0);
     nr_learn_flush(engine, run);
 out:

@@ -124,6 +124,7 @@ nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, 
         *first_number = run->slices[i].file->number + 1;
         rc = nr_edit_add_file(edit, run->slices[i].file, err);
         if (rc == NORI_OK) atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);
+        if (rc == NORI_OK && !engine->merging.model) nr_table_cache_warm(engine->tables, &run->slices[i].file->handle);
     }
     return rc;
 }
@@ -191,6 +192,7 @@ static void put_back(struct nori_engine *engine, struct nr_table_file *file)
 void nr_obsolete_unlink_due(struct nori_engine *engine)
 {
     uint64_t most_bytes = OBSOLETE_TABLES * (uint64_t)engine->options.table_bytes;
+    nr_epoch_collect(&engine->epoch);
     if (atomic_load(&engine->obsolete_count) >= OBSOLETE_FILES || atomic_load(&engine->obsolete_bytes) >= most_bytes ||
         atomic_load_explicit(&engine->is_out_of_space, memory_order_relaxed))
         nr_obsolete_unlink(engine);

@@ -83,13 +83,6 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     };
 }
 
-/* Blocks evicted by a read cannot be freed while it is inside the epoch: done when it is outside. */
-static void collect_after(struct nori_engine *engine, bool has_missed)
-{
-    if (has_missed && atomic_load_explicit(&engine->epoch.retired_count, memory_order_relaxed) > 0)
-        nr_epoch_collect(&engine->epoch);
-}
-
 /* The epoch stands for the call: close() waits for it, too. */
 static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err)
 {
@@ -137,7 +130,8 @@ out:
     else
         nr_read_account(engine, stripe, &read);
     nr_epoch_leave(&engine->epoch, stripe);
-    collect_after(engine, has_missed);
+    /* Blocks evicted by a read cannot be freed while it is inside. */
+    if (has_missed) nr_epoch_sweep(&engine->epoch);
     nr_try_only(was_try_only);
     return rc;
 }
@@ -169,7 +163,7 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
             rc = nr_fail_memory(err, value.size);
         nr_read_clear(&read);
         nr_epoch_leave(&engine->epoch, stripe);
-        if (read.blocks_read != blocks_read) collect_after(engine, true);
+        if (read.blocks_read != blocks_read) nr_epoch_sweep(&engine->epoch);
         blocks_read = read.blocks_read;
         if (rc == NORI_OK && !read.no_wait) rc = nr_interrupt_poll(err);
     }

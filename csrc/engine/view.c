@@ -44,11 +44,12 @@ static struct nr_view *exchange(struct nori_engine *engine, struct nr_view *next
     return atomic_exchange_explicit(&engine->view, next, memory_order_seq_cst);
 }
 
+/* Releasing it may free whole memtables, so it is not for a writer or a reader to do. */
 static void retire(struct nori_engine *engine, struct nr_view *former)
 {
     if (!former) return;
     former->link.release = release_retired;
-    nr_epoch_retire(&engine->epoch, &former->link);
+    nr_epoch_defer(&engine->epoch, &former->link);
 }
 
 static void copy_layers(struct nr_view *to, size_t at, const struct nr_view *from, size_t count)
@@ -101,9 +102,7 @@ nori_status nr_view_push(struct nori_engine *engine, uint64_t log_segment, struc
     copy_layers(view, 1, former, former->layer_count);
     exchange(engine, view);
     nr_mutex_unlock(&engine->view_lock);
-    /* Writers wait for this one: whole memtables are freed by somebody else. */
-    former->link.release = release_retired;
-    nr_epoch_defer(&engine->epoch, &former->link);
+    retire(engine, former);
     return NORI_OK;
 }
 

@@ -62,7 +62,8 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
         sleep_us = until_us(now_us, engine->last_sync_us + (uint64_t)engine->options.wal.sync_interval_ms * 1000u);
     if (oldest_us != 0 && age_secs > 0)
         sleep_us = sooner_us(sleep_us, until_us(now_us, oldest_us + (uint64_t)(age_secs * 1e6)));
-    if (atomic_load(&engine->epoch.retired_count) > 0) sleep_us = sooner_us(sleep_us, IDLE_US);
+    if (atomic_load(&engine->epoch.retired_count) + atomic_load(&engine->epoch.deferred_count) > 0)
+        sleep_us = sooner_us(sleep_us, IDLE_US);
     if (atomic_load(&engine->has_expiring)) sleep_us = sooner_us(sleep_us, until_us(now_us, engine->expiry_us));
     /* Reads alone change shapes, too, and announce themselves to nobody. */
     if (engine->options.strategy == NORI_STRATEGY_ATLL)

@@ -58,7 +58,7 @@ size_t nr_table_filter_bytes(const struct nr_table *table);
 void nr_table_drop_filter(struct nr_table *table);
 
 /* What a get that misses pushes out of the cache cannot be freed before its own section ends: whoever had blocks_read
- * calls nr_epoch_collect after leaving, or memory grows until somebody does.
+ * calls nr_epoch_sweep after leaving, or memory grows until somebody does.
  *
  * Inside the epoch (value and block stay valid until it is left; read->pinned until nr_read_clear). Adds range
  * tombstones over the key, then, if the filter says maybe, the newest entry at or below lookup->sequence. */

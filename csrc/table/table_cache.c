@@ -134,7 +134,7 @@ static void retire_all(struct nr_table_cache *cache, struct nr_epoch_link *link)
 {
     while (link) {
         struct nr_epoch_link *next = link->next;
-        nr_epoch_retire(cache->params.epoch, link);
+        nr_epoch_defer(cache->params.epoch, link);
         link = next;
     }
 }
@@ -156,20 +156,26 @@ static void give_back_descriptors(struct nr_table_cache *cache)
     retire_all(cache, evicted);
 }
 
-static nori_status open_table(struct nr_table_cache *cache, uint64_t number, struct nr_table **table_out,
-                              struct nori_error *err)
+static nori_status open_once(struct nr_table_cache *cache, uint64_t number, struct nr_table **table_out,
+                             struct nori_error *err)
 {
     const struct nr_table_params params = {.dir = cache->params.dir,
                                            .blocks = cache->params.blocks,
                                            .epoch = cache->params.epoch,
                                            .database_id = cache->params.database_id,
                                            .number = number};
+    return nr_table_open(&params, table_out, err);
+}
+
+static nori_status open_table(struct nr_table_cache *cache, uint64_t number, struct nr_table **table_out,
+                              struct nori_error *err)
+{
     struct nori_error own;
-    nori_status rc = nr_table_open(&params, table_out, &own);
+    nori_status rc = open_once(cache, number, table_out, &own);
 
     if (rc == NORI_IO && (own.sys_errno == EMFILE || own.sys_errno == ENFILE)) {
         give_back_descriptors(cache);
-        return nr_table_open(&params, table_out, err);
+        return open_once(cache, number, table_out, err);
     }
     if (rc != NORI_OK && err) *err = own;
     return rc;
@@ -277,6 +283,21 @@ out:
     return rc;
 }
 
+void nr_table_cache_warm(struct nr_table_cache *cache, struct nr_table_handle *handle)
+{
+    struct nr_table *table;
+
+    nr_mutex_lock(&cache->lock);
+    bool has_room = cache->stats.open_tables < cache->params.max_open_files &&
+                    cache->stats.index_bytes < cache->params.index_budget_bytes &&
+                    cache->stats.filter_bytes < cache->params.filter_budget_bytes;
+    nr_mutex_unlock(&cache->lock);
+    if (!has_room || open_once(cache, handle->number, &table, NULL) != NORI_OK) return;
+    unsigned stripe = nr_epoch_enter(cache->params.epoch); /* For the table that stays. */
+    (void)install(cache, handle, table, NULL);
+    nr_epoch_leave(cache->params.epoch, stripe);
+}
+
 void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *handle, bool is_deleted)
 {
     struct nr_table *table = NULL;
@@ -285,7 +306,7 @@ void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *h
     if (handle->next) table = unlink_locked(cache, handle);
     handle->is_dropped = true;
     nr_mutex_unlock(&cache->lock);
-    if (table) nr_epoch_retire(cache->params.epoch, nr_table_link(table));
+    if (table) nr_epoch_defer(cache->params.epoch, nr_table_link(table));
     if (is_deleted && cache->params.blocks) nr_block_cache_drop_file(cache->params.blocks, handle->number);
 }
 

@@ -41,6 +41,9 @@ void nr_table_cache_destroy(struct nr_table_cache *cache); /* All handles were d
 NORI_WARN_UNUSED nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle,
                                                  const struct nr_read *read, struct nr_table **table_out,
                                                  struct nori_error *err);
+/* Opens the table of a file that is new, if there is room for it, so that the first get need not. A failure is none:
+ * the first get tries again. */
+void nr_table_cache_warm(struct nr_table_cache *cache, struct nr_table_handle *handle);
 /* The handle goes away, or its file does: closes its table, drops its blocks if 'is_deleted'. */
 void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *handle, bool is_deleted);
 

@@ -76,6 +76,40 @@ TEST(a_stripe_counts_as_empty_once_it_was_seen_so)
     nr_epoch_destroy(&epoch);
 }
 
+TEST(what_is_deferred_is_collected_but_not_swept)
+{
+    _Atomic uint64_t light = 0, heavy = 0;
+    nr_epoch_init(&epoch);
+    unsigned stripe = nr_epoch_enter(&epoch);
+    nr_epoch_retire(&epoch, &make(&light)->link);
+    nr_epoch_defer(&epoch, &make(&heavy)->link);
+    nr_epoch_leave(&epoch, stripe);
+    nr_epoch_sweep(&epoch);
+    EXPECT_EQ(light, 1);
+    EXPECT_EQ(heavy, 0);
+    nr_epoch_retire(&epoch, &make(&light)->link);
+    EXPECT_EQ(heavy, 0);
+    nr_epoch_collect(&epoch);
+    EXPECT_EQ(light, 2);
+    EXPECT_EQ(heavy, 1);
+    EXPECT_EQ(epoch.deferred_count, 0);
+    nr_epoch_destroy(&epoch);
+}
+
+TEST(what_nobody_collects_is_swept_in_the_end)
+{
+    _Atomic uint64_t heavy = 0;
+    nr_epoch_init(&epoch);
+    unsigned stripe = nr_epoch_enter(&epoch);
+    for (int i = 0; i < 100; i++) nr_epoch_defer(&epoch, &make(&heavy)->link);
+    nr_epoch_sweep(&epoch);
+    EXPECT_EQ(heavy, 0);
+    nr_epoch_leave(&epoch, stripe);
+    nr_epoch_sweep(&epoch);
+    EXPECT_EQ(heavy, 100);
+    nr_epoch_destroy(&epoch);
+}
+
 TEST(destroying_releases_all)
 {
     _Atomic uint64_t released = 0;
@@ -83,9 +117,10 @@ TEST(destroying_releases_all)
     nr_epoch_init(&epoch);
     stripe = nr_epoch_enter(&epoch);
     for (int i = 0; i < 3; i++) nr_epoch_retire(&epoch, &make(&released)->link);
+    for (int i = 0; i < 3; i++) nr_epoch_defer(&epoch, &make(&released)->link);
     nr_epoch_leave(&epoch, stripe);
     nr_epoch_destroy(&epoch);
-    EXPECT_EQ(released, 3);
+    EXPECT_EQ(released, 6);
 }
 
 #define READERS 3

@@ -257,6 +257,34 @@ TEST(a_dropped_handle_does_not_keep_a_table_that_is_opened_late)
     tables_clear(&tables);
 }
 
+TEST(new_tables_are_opened_ahead_of_gets_where_there_is_room)
+{
+    static struct tables tables;
+    struct nr_table_cache_stats stats;
+    tables_init(&tables, 2, 1 << 20, 1 << 20);
+    EXPECT_STATUS(try_get(&tables, 3, 5, true, &err), NORI_AGAIN, &err);
+    nr_table_cache_warm(tables.cache, &tables.handles[3]);
+    nr_table_cache_warm(tables.cache, &tables.handles[3]);
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.open_tables, 1);
+    unsigned stripe = nr_epoch_enter(&tables.fixture.epoch);
+    struct nr_table *table;
+    EXPECT_OK(nr_table_cache_find(tables.cache, &tables.handles[3], &(struct nr_read){.no_wait = true}, &table, &err),
+              &err);
+    nr_epoch_leave(&tables.fixture.epoch, stripe);
+
+    EXPECT_OK(nori_simdisk_fail(tables.fixture.env, "open", 1, EMFILE, false, &err), &err);
+    nr_table_cache_warm(tables.cache, &tables.handles[4]); /* Nobody is told, and nobody's table is given up for it. */
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.open_tables, 1);
+    nr_table_cache_warm(tables.cache, &tables.handles[4]);
+    nr_table_cache_warm(tables.cache, &tables.handles[5]);
+    nr_table_cache_stats(tables.cache, &stats);
+    EXPECT_EQ(stats.open_tables, 2);
+    EXPECT_STATUS(try_get(&tables, 5, 5, true, &err), NORI_AGAIN, &err);
+    tables_clear(&tables);
+}
+
 struct worker {
     struct tables *tables;
     uint64_t seed;
