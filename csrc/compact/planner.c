@@ -22,16 +22,41 @@ static bool is_better(const struct nr_proposal *a, const struct nr_proposal *b)
     return !(a->urgency < b->urgency) && a->gain > b->gain;
 }
 
+static void swap(struct nr_proposal *a, struct nr_proposal *b)
+{
+    struct nr_proposal kept = *a;
+    *a = *b;
+    *b = kept;
+}
+
+/* The proposals are a heap with the worst on top: of hundreds of thousands of slots most are told by one look. */
+static void sift_up(struct nr_proposal *heap, size_t at)
+{
+    for (size_t parent; at > 0 && is_better(&heap[parent = (at - 1) / 2], &heap[at]); at = parent)
+        swap(&heap[parent], &heap[at]);
+}
+
+static void sift_down(struct nr_proposal *heap, size_t count)
+{
+    size_t at = 0, child;
+    while ((child = 2 * at + 1) < count) {
+        if (child + 1 < count && is_better(&heap[child], &heap[child + 1])) child++;
+        if (!is_better(&heap[at], &heap[child])) return;
+        swap(&heap[at], &heap[child]);
+        at = child;
+    }
+}
+
 void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *proposal)
 {
-    size_t worst = 0;
+    struct nr_proposal *heap = planner->proposals;
     if (planner->count < NR_PLAN_MAX_PROPOSALS) {
-        planner->proposals[planner->count++] = *proposal;
-        return;
+        heap[planner->count] = *proposal;
+        sift_up(heap, planner->count++);
+    } else if (is_better(proposal, &heap[0])) {
+        heap[0] = *proposal;
+        sift_down(heap, planner->count);
     }
-    for (size_t i = 1; i < planner->count; i++)
-        if (is_better(&planner->proposals[worst], &planner->proposals[i])) worst = i;
-    if (is_better(proposal, &planner->proposals[worst])) planner->proposals[worst] = *proposal;
 }
 
 static struct nr_planner begin(const struct nr_plan_view *view, struct nr_proposal *proposals)

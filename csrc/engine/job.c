@@ -130,8 +130,22 @@ static double clamp(double value)
     return value < 0 ? 0 : value > 1 ? 1 : value;
 }
 
-static void describe(const struct nori_engine *engine, const struct nr_plan_view *view, size_t l0_depth,
-                     const struct nr_proposal *proposal, struct nr_candidate *candidate)
+/* What the proposals of one choice share. 'rates' of a level that has bytes were measured. */
+struct outlook {
+    const struct nr_plan_view *view;
+    size_t l0_depth;
+    struct level_rates rates[NORI_MAX_LEVELS];
+};
+
+static const struct level_rates *rates_of(struct outlook *outlook, uint32_t level)
+{
+    struct level_rates *rates = &outlook->rates[level];
+    if (rates->bytes <= 0) *rates = measure_level(outlook->view->version->levels[level]);
+    return rates;
+}
+
+static void describe(const struct nori_engine *engine, struct outlook *outlook, const struct nr_proposal *proposal,
+                     struct nr_candidate *candidate)
 {
     const struct nori_options *options = &engine->options;
     const struct nr_slot *slot = proposal->slot;
@@ -141,11 +155,11 @@ static void describe(const struct nori_engine *engine, const struct nr_plan_view
     candidate->bytes = proposal->bytes;
     /* Among equally urgent ones what gains the most comes first. */
     candidate->urgency = proposal->urgency + (proposal->urgency >= 1 ? 0.01 * clamp(proposal->gain / 2) : 0);
-    features[NR_FEATURE_L0_DEPTH] = clamp((double)l0_depth / (double)options->l0.max_files);
+    features[NR_FEATURE_L0_DEPTH] = clamp((double)outlook->l0_depth / (double)options->l0.max_files);
     features[NR_FEATURE_PRESSURE] = clamp(engine->pressure_score);
     if (slot->level > 0) {
         uint32_t k_max = nr_planner_slot_k(options, slot);
-        struct level_rates rates = measure_level(view->version->levels[slot->level]);
+        const struct level_rates *rates = rates_of(outlook, slot->level);
         const struct nr_activity_state *state = &slot->activity->state;
         double bytes = (double)slot->bytes + 1;
         reads = state->read_rate + SCAN_WEIGHT * state->scan_rate;
@@ -153,9 +167,9 @@ static void describe(const struct nori_engine *engine, const struct nr_plan_view
         features[NR_FEATURE_RUNS_OVER_K] =
             slot->run_count > k_max ? clamp((double)(slot->run_count - k_max) / (double)options->k_global) : 0;
         features[NR_FEATURE_SIZE] = clamp(bytes / 2 / (double)nr_planner_slot_share(options, slot->level));
-        features[NR_FEATURE_READ_HEAT] = relative_heat(state->read_rate, bytes, rates.reads, rates.bytes);
-        features[NR_FEATURE_WRITE_HEAT] = relative_heat(state->write_rate, bytes, rates.writes, rates.bytes);
-        features[NR_FEATURE_SCAN_HEAT] = relative_heat(state->scan_rate, bytes, rates.scans, rates.bytes);
+        features[NR_FEATURE_READ_HEAT] = relative_heat(state->read_rate, bytes, rates->reads, rates->bytes);
+        features[NR_FEATURE_WRITE_HEAT] = relative_heat(state->write_rate, bytes, rates->writes, rates->bytes);
+        features[NR_FEATURE_SCAN_HEAT] = relative_heat(state->scan_rate, bytes, rates->scans, rates->bytes);
         features[NR_FEATURE_TOMBSTONES] = slot->entries ? clamp((double)deletes / (double)slot->entries) : 0;
     }
     candidate->predicted = (double)proposal->probes * reads / ((double)proposal->bytes + EDIT_BYTES);
@@ -211,8 +225,9 @@ static nori_status choose_for(struct nori_engine *engine, const struct nr_plan_v
 {
     struct nr_proposal proposals[NR_PLAN_MAX_PROPOSALS];
     struct nr_candidate candidates[NR_PLAN_MAX_PROPOSALS];
-    size_t count = nr_planner_propose(view, proposals), l0_depth = nr_version_l0_depth(view->version);
-    for (size_t i = 0; i < count; i++) describe(engine, view, l0_depth, &proposals[i], &candidates[i]);
+    size_t count = nr_planner_propose(view, proposals);
+    struct outlook outlook = {.view = view, .l0_depth = nr_version_l0_depth(view->version)};
+    for (size_t i = 0; i < count; i++) describe(engine, &outlook, &proposals[i], &candidates[i]);
     for (size_t i = count; i-- > 0;) {
         if (!is_outdone(proposals, candidates, count, i)) continue;
         count--;
