@@ -47,13 +47,18 @@ static void sift_down(struct nr_proposal *heap, size_t count)
     }
 }
 
+bool nr_planner_would_keep(const struct nr_planner *planner, const struct nr_proposal *proposal)
+{
+    return planner->count < NR_PLAN_MAX_PROPOSALS || is_better(proposal, &planner->proposals[0]);
+}
+
 void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *proposal)
 {
     struct nr_proposal *heap = planner->proposals;
     if (planner->count < NR_PLAN_MAX_PROPOSALS) {
         heap[planner->count] = *proposal;
         sift_up(heap, planner->count++);
-    } else if (is_better(proposal, &heap[0])) {
+    } else if (nr_planner_would_keep(planner, proposal)) {
         heap[0] = *proposal;
         sift_down(heap, planner->count);
     }
@@ -103,6 +108,8 @@ static bool is_level_busy(const struct nr_planner *planner, uint32_t level)
 {
     for (size_t i = 0; i < planner->view->busy_count; i++)
         if (planner->view->busy[i].level == level) return true;
+    for (size_t i = 0; i < planner->view->range_count; i++)
+        if (planner->view->ranges[i].level <= level) return true;
     return false;
 }
 

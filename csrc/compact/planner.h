@@ -19,16 +19,28 @@
 struct nr_busy_slot {
     uint32_t level;
     uint64_t slot_id;
+    nori_slice start; /* Its range. Borrowed. */
+    struct nr_bound end;
 };
 
-/* By level and id: a split high up in a large tree locks thousands. */
+/* Slots that a running job has locked because their guards move: all in [start, end), on 'level' and below. */
+struct nr_busy_range {
+    uint32_t level;
+    nori_slice start; /* Borrowed. */
+    struct nr_bound end;
+};
+
+/* By level and id. */
 void nr_busy_sort(struct nr_busy_slot *busy, size_t count);
+bool nr_busy_range_covers(const struct nr_busy_range *range, uint32_t level, nori_slice start, struct nr_bound end);
 
 struct nr_plan_view {
     struct nr_version *version;
     const struct nori_options *options;
     const struct nr_busy_slot *busy; /* As nr_busy_sort leaves them. */
     size_t busy_count;
+    const struct nr_busy_range *ranges;
+    size_t range_count;
     bool is_l0_merge_running; /* A MERGE_L0 locks the runs it merges: no admission takes them. */
     uint64_t l0_merge_newest_id, l0_merge_oldest_id;
     uint64_t now_ms; /* TTL clock of the oldest moment (open snapshot, else the present), for expired tables. */

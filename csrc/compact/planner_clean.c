@@ -76,7 +76,7 @@ static bool offer_expired(struct nr_planner *planner, struct nr_slot *slot, size
 {
     struct nr_proposal proposal = {.action = NR_ACTION_CLEAN, .slot = slot, .urgency = urgency};
     size_t first = slot->run_count - count;
-    if (count > NR_PLAN_MAX_RUNS || nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
+    if (count > NR_PLAN_MAX_RUNS || nr_planner_is_busy(planner->view, slot)) return false;
     proposal.first_run = first;
     proposal.run_count = count;
     for (size_t i = first; i < slot->run_count; i++) {

@@ -8,7 +8,7 @@
 #define LEARNED_URGENCY 0.5
 
 /* So many slots of a level are looked at in a plan, others in the next: a large level takes long. */
-#define WINDOW_SLOTS 1024
+#define WINDOW_SLOTS 128
 
 /* A level, measured once for all slots that are looked at. */
 struct measure {
@@ -58,10 +58,12 @@ static uint64_t bytes_below(const struct measure *measure, const struct nr_slot 
     for (uint32_t level = measure->level + 1; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
         if (below->bytes == 0) continue;
-        for (size_t i = nr_level_seek(below, slot->start); i < below->slot_count; i++) {
-            const struct nr_slot *under = nr_level_slot(below, i);
-            if (!nr_bound_above(slot->end, under->start)) break;
-            bytes += under->bytes;
+        size_t first = nr_level_seek(below, slot->start);
+        size_t last = slot->end.infinite ? below->slot_count : nr_level_seek(below, slot->end.key);
+        for (size_t i = first; i < last;) {
+            bool is_chunk = i % NR_SLOT_CHUNK == 0 && last - i >= NR_SLOT_CHUNK;
+            bytes += is_chunk ? below->chunks[i / NR_SLOT_CHUNK]->bytes : nr_level_slot(below, i)->bytes;
+            i += is_chunk ? NR_SLOT_CHUNK : 1;
         }
     }
     return bytes;

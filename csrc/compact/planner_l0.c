@@ -90,7 +90,7 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
     uint64_t split_bytes = planner->split_bytes[1];
     size_t join = 0;
 
-    if (nr_planner_is_busy(planner->view, 1, slot->slot_id)) return false;
+    if (nr_planner_is_busy(planner->view, slot)) return false;
     struct stack stack = find_stack(planner, slot, NR_PLAN_MAX_RUNS);
     if (stack.count == 0) return false;
     if ((slot->bytes + stack.bytes) / 2 > split_bytes &&
@@ -159,11 +159,11 @@ static void consider_admission(struct nr_planner *planner)
 static bool is_being_admitted(const struct nr_planner *planner, const struct nr_run *run)
 {
     const struct nr_level *level = planner->version->levels[1];
-    if (planner->view->busy_count == 0) return false;
+    if (planner->view->busy_count + planner->view->range_count == 0) return false;
     for (size_t i = nr_level_seek(level, run->slices[0].start); i < level->slot_count; i++) {
         const struct nr_slot *slot = nr_level_slot(level, i);
         if (!nr_bound_above(run->slices[run->slice_count - 1].end, slot->start)) break;
-        if (nr_planner_is_busy(planner->view, 1, slot->slot_id)) return true;
+        if (nr_planner_is_busy(planner->view, slot)) return true;
     }
     return false;
 }
@@ -201,7 +201,7 @@ static void consider_merge(struct nr_planner *planner)
     struct nr_slot *level0 = nr_version_level0(planner->version);
     uint64_t small_bytes = planner->options->memtable.flush_trigger_bytes / SMALL_DIVISOR;
     size_t first = 0;
-    if (planner->view->is_l0_merge_running || nr_planner_is_busy(planner->view, 0, level0->slot_id)) return;
+    if (planner->view->is_l0_merge_running || nr_planner_is_busy(planner->view, level0)) return;
     for (size_t i = 0; i <= level0->run_count; i++) {
         bool is_joined = i < level0->run_count && i - first < NR_PLAN_MAX_RUNS &&
                          is_small(level0->runs[i], small_bytes) && !is_being_admitted(planner, level0->runs[i]);

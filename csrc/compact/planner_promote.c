@@ -37,7 +37,7 @@ static struct below look_below(const struct nr_planner *planner, const struct nr
         uint32_t k_max = nr_planner_slot_k(planner->options, target);
         below.count++;
         below.bytes += target->bytes;
-        below.busy_count += nr_planner_is_busy(planner->view, target->level, target->slot_id);
+        below.busy_count += nr_planner_is_busy(planner->view, target);
         if (target->run_count == 0 || target->run_count < k_max) continue;
         below.joining_count++;
         below.joining_bytes += k_max == 1 ? target->bytes : target->bytes / target->run_count;
@@ -51,7 +51,7 @@ bool nr_planner_offer_promote_with(struct nr_planner *planner, struct nr_slot *s
     struct nr_proposal proposal = {.action = NR_ACTION_PROMOTE, .slot = slot, .urgency = urgency};
     bytes += slot->bytes;
     if (slot->level >= planner->bottom_level || slot->run_count == 0) return false;
-    if (nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
+    if (nr_planner_is_busy(planner->view, slot)) return false;
     struct below below = look_below(planner, slot, l0_first, l0_count);
     if (below.busy_count > 0) return false;
     if (below.count > NR_PLAN_MAX_TARGETS) {

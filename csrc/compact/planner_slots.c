@@ -66,7 +66,7 @@ bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, st
                            double urgency)
 {
     struct nr_proposal proposal = {.action = action, .slot = slot, .urgency = urgency};
-    if (slot->run_count == 0 || nr_planner_is_busy(planner->view, slot->level, slot->slot_id)) return false;
+    if (slot->run_count == 0 || nr_planner_is_busy(planner->view, slot)) return false;
     proposal.run_count = NR_MIN(slot->run_count, (size_t)NR_PLAN_MAX_RUNS);
     if (slot->run_count > NR_PLAN_MAX_RUNS)
         proposal.first_run = slot->run_count - NR_PLAN_MAX_RUNS;
@@ -93,28 +93,40 @@ bool nr_planner_offer_relief(struct nr_planner *planner, struct nr_slot *slot, d
     return nr_planner_offer_tier(planner, NR_ACTION_TIER, slot, k_max > 1 ? k_max - 1 : 1, urgency);
 }
 
-/* About what arrives in the slot at a time: its part of what the level above hands down in a turn. No less than a
- * quarter of what slots get on average: one that writes have left is not to go down for the least of them. */
-static uint64_t expected_arrival(const struct nr_planner *planner, const struct nr_slot *slot, double level_rate)
+/* Of a whole level, looked at once. */
+static double arrival_rate(struct nr_planner *planner, uint32_t level)
+{
+    const struct nr_level *slots = planner->version->levels[level];
+    double *rate = &planner->arrival_rate[level];
+    for (size_t i = 0; i < slots->slot_count && !planner->is_rate_known[level]; i++)
+        *rate += nr_arrivals_rate(&nr_level_slot(slots, i)->activity->state);
+    planner->is_rate_known[level] = true;
+    return *rate;
+}
+
+/* About what arrives in the slot at a time, 0 if nobody knows: its part of what the level above hands down in a turn.
+ * No less than a quarter of what slots get on average: one that writes have left is not to go down for the least of
+ * them. */
+static uint64_t expected_arrival(struct nr_planner *planner, const struct nr_slot *slot)
 {
     const struct nr_level *slots = planner->version->levels[slot->level];
+    double level_rate = arrival_rate(planner, slot->level);
+    if (level_rate <= 0) return 0;
     double part = nr_arrivals_rate(&slot->activity->state) / level_rate, least = 0.25 / (double)slots->slot_count;
     return (uint64_t)((double)planner->target_bytes[slot->level - 1] * NR_MAX(part, least));
 }
 
 /* A slot below level 1, where the next run that arrives would be merged with those that are there, hands down before
  * that if this is better. What lies over level 1 goes along when it arrives. */
-static void consider_ripe(struct nr_planner *planner, struct nr_slot *slot, uint32_t k_max, double level_rate)
+static void consider_ripe(struct nr_planner *planner, struct nr_slot *slot, uint32_t k_max)
 {
     if (slot->level == 1 || slot->level >= planner->bottom_level || slot->run_count < k_max) return;
-    if (k_max > 1)
-        (void)nr_planner_offer_ripe(planner, slot, 0, 0, 0, FULL_URGENCY);
-    else if (level_rate > 0)
-        (void)nr_planner_offer_ripe(planner, slot, 0, 0, expected_arrival(planner, slot, level_rate), FULL_URGENCY);
+    uint64_t arriving = k_max > 1 ? 0 : expected_arrival(planner, slot);
+    if (k_max > 1 || arriving > 0) (void)nr_planner_offer_ripe(planner, slot, 0, 0, arriving, FULL_URGENCY);
 }
 
 /* Under the bound a slot keeps what it has; over it, it has to hand down or merge. */
-static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target, double level_rate)
+static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, double over_target)
 {
     uint32_t k_max = nr_planner_slot_k(planner->options, slot);
     double base = nr_planner_is_manual(planner->view, slot->start, slot->end) ? NR_PLAN_MANUAL_URGENCY : 0;
@@ -124,23 +136,35 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
         (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + LEVEL_URGENCY);
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
-    consider_ripe(planner, slot, k_max, level_rate);
+    consider_ripe(planner, slot, k_max);
     if (over_target > 1)
         (void)nr_planner_offer_promote(planner, slot, NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
+}
+
+/* Whether nothing can be said of any slot of a bottom level's chunk. */
+static bool is_quiet(const struct nr_planner *planner, const struct nr_slot_chunk *chunk, uint32_t level)
+{
+    size_t k_global = (size_t)NR_MAX(planner->options->k_global, 1);
+    size_t most = planner->options->strategy == NORI_STRATEGY_LEVELED ? 1 : k_global;
+    bool may_be_over_k =
+        chunk->max_run_count > most || (planner->options->strategy == NORI_STRATEGY_ATLL && chunk->is_over_k);
+    return !may_be_over_k && chunk->max_bytes / 2 <= planner->split_bytes[level];
 }
 
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level)
 {
     const struct nr_level *slots = planner->version->levels[level];
-    double over_target = (double)slots->bytes / (double)planner->target_bytes[level], rate = 0;
-    if (level >= planner->bottom_level) over_target = 0; /* The bottom goes down as a whole, or not at all. */
+    double over_target = (double)slots->bytes / (double)planner->target_bytes[level];
+    bool is_bottom = level >= planner->bottom_level;
+    if (is_bottom) over_target = 0; /* The bottom goes down as a whole, or not at all. */
     if (slots->max_run_count == 0) return;
-    bool is_between = level > 1 && level < planner->bottom_level;
-    for (size_t i = 0; i < slots->slot_count && is_between; i++)
-        rate += nr_arrivals_rate(&nr_level_slot(slots, i)->activity->state);
-    size_t offset = planner->view->random % slots->slot_count;
-    for (size_t i = 0; i < slots->slot_count; i++) {
-        struct nr_slot *slot = nr_level_slot(slots, (i + offset) % slots->slot_count);
-        if (slot->run_count > 0) consider_slot(planner, slot, over_target, rate);
+    uint64_t random = planner->view->random;
+    for (size_t i = 0; i < slots->chunk_count; i++) {
+        const struct nr_slot_chunk *chunk = slots->chunks[(i + random) % slots->chunk_count];
+        if (is_bottom && !planner->view->is_manual && is_quiet(planner, chunk, level)) continue;
+        for (size_t j = 0; j < chunk->count; j++) {
+            struct nr_slot *slot = chunk->slots[(j + random) % chunk->count];
+            if (slot->run_count > 0) consider_slot(planner, slot, over_target);
+        }
     }
 }

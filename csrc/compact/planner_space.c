@@ -3,6 +3,8 @@
  * A merge of all of a bottom slot's runs writes the whole slot for its newer part, so what it costs is the whole over
  * the newer part: the headroom is spent where slots are left to gather, and always the slot with the greatest newer
  * part is merged. So slots are merged at about twice the mean. */
+#include <math.h>
+
 #include "compact/planner_state.h"
 
 /* Merges begin before the bound is reached: they take time. */
@@ -11,15 +13,13 @@
 /* Newer runs of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
 
-/* 'at': for each level where the slot before ended there; slots come in order. */
-static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot, size_t *at)
+static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot)
 {
     for (size_t level = slot->level + 1u; level < version->level_count; level++) {
         const struct nr_level *below = version->levels[level];
         if (below->max_run_count == 0) continue;
-        for (; at[level] < below->slot_count; at[level]++) {
-            const struct nr_slot *other = nr_level_slot(below, at[level]);
-            if (!nr_bound_above(other->end, slot->start)) continue;
+        for (size_t i = nr_level_seek(below, slot->start); i < below->slot_count; i++) {
+            const struct nr_slot *other = nr_level_slot(below, i);
             if (!nr_bound_above(slot->end, other->start)) break;
             if (other->run_count > 0) return true;
         }
@@ -36,31 +36,69 @@ static uint64_t headroom(const struct nori_options *options, uint64_t bottom_byt
     return NR_MAX(least, (uint64_t)NR_MAX(room, 0));
 }
 
+static uint64_t oldest_of_bottom(const struct nr_level *bottom)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < bottom->chunk_count; i++) bytes += bottom->chunks[i]->oldest_bytes;
+    return bytes;
+}
+
+/* Of a level's slots, those over nothing: what is in their oldest runs. Each lies over an empty one of the bottom, of
+ * which there are few. */
+static uint64_t oldest_over_nothing(const struct nr_version *version, uint32_t level, const struct nr_level *bottom)
+{
+    uint64_t bytes = 0;
+    size_t next = 0; /* Of the level's slots: those before were looked at. */
+    for (size_t i = 0; i < bottom->chunk_count; i++) {
+        const struct nr_slot_chunk *chunk = bottom->chunks[i];
+        for (size_t j = 0; j < chunk->count && chunk->empty_count > 0; j++) {
+            if (chunk->slots[j]->run_count > 0) continue;
+            size_t index = nr_level_seek(version->levels[level], chunk->slots[j]->start);
+            const struct nr_slot *slot = nr_level_slot(version->levels[level], index);
+            if (index < next) continue;
+            next = index + 1;
+            if (slot->run_count > 0 && !has_data_below(version, slot)) bytes += slot->oldest_bytes;
+        }
+    }
+    return bytes;
+}
+
+/* A merge under way counts as done: its inputs are capped by how many merges run. */
+static uint64_t newer_under_way(const struct nr_plan_view *view)
+{
+    const struct nr_version *version = view->version;
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < view->busy_count; i++) {
+        const struct nr_busy_slot *busy = &view->busy[i];
+        if (busy->level == 0 || busy->level >= version->level_count) continue;
+        const struct nr_slot *slot = nr_level_find(version->levels[busy->level], busy->start);
+        if (slot->slot_id == busy->slot_id && slot->run_count > 1 && !has_data_below(version, slot))
+            bytes += slot->bytes - slot->oldest_bytes;
+    }
+    return bytes;
+}
+
 void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *space_out)
 {
     const struct nr_version *version = view->version;
-    uint64_t total = nr_version_level0(version)->bytes + view->unreferenced_bytes;
-    space_out->bottom_bytes = 0;
-    for (size_t level = 1; level < version->level_count; level++) {
-        const struct nr_level *slots = version->levels[level];
-        size_t at[NORI_MAX_LEVELS] = {0};
-        for (size_t i = 0; i < slots->slot_count && slots->max_run_count > 0; i++) {
-            const struct nr_slot *slot = nr_level_slot(slots, i);
-            if (slot->run_count == 0) continue;
-            total += slot->bytes;
-            if (has_data_below(version, slot, at)) continue;
-            /* A merge under way counts as done: its inputs are capped by how many merges run. */
-            bool is_busy = slot->run_count > 1 && nr_planner_is_busy(view, slot->level, slot->slot_id);
-            space_out->bottom_bytes += is_busy ? slot->bytes : slot->oldest_bytes;
-        }
-    }
+    uint32_t bottom = nr_planner_bottom_level(version);
+    uint64_t total = view->unreferenced_bytes;
+    space_out->bottom_bytes = newer_under_way(view) + oldest_of_bottom(version->levels[bottom]);
+    for (uint32_t level = 0; level < version->level_count; level++) total += version->levels[level]->bytes;
+    for (uint32_t level = 1; level < bottom; level++)
+        space_out->bottom_bytes += oldest_over_nothing(version, level, version->levels[bottom]);
     space_out->above_bytes = total - NR_MIN(total, space_out->bottom_bytes);
     space_out->bound_bytes = headroom(view->options, space_out->bottom_bytes);
 }
 
-static uint64_t newer_bytes(const struct nr_slot *slot)
+/* Whether no slot of the chunk has a part that would be offered, or, where there is no more room, be taken. */
+static bool is_passed(const struct nr_planner *planner, const struct nr_slot_chunk *chunk, double urgency,
+                      double most_part)
 {
-    return slot->bytes - slot->oldest_bytes;
+    bool may_be_over = chunk->max_newer_part > most_part;
+    double part = chunk->max_newer_part;
+    struct nr_proposal best = {.urgency = may_be_over ? NR_MAX(urgency, 1) : urgency, .gain = part / (1 + part)};
+    return part <= 0 || (urgency <= 0 && !may_be_over) || !nr_planner_would_keep(planner, &best);
 }
 
 void nr_planner_consider_space(struct nr_planner *planner)
@@ -68,17 +106,21 @@ void nr_planner_consider_space(struct nr_planner *planner)
     const struct nr_space *space = &planner->space;
     const struct nr_level *slots = planner->version->levels[planner->bottom_level];
     double fill = (double)space->above_bytes / (double)NR_MAX(space->bound_bytes, 1), urgency = 0;
-    uint64_t newer = 0;
+    uint64_t newer = slots->bytes;
     if (space->bound_bytes == UINT64_MAX || slots->max_run_count < 2) return;
-    for (size_t i = 0; i < slots->slot_count; i++) newer += newer_bytes(nr_level_slot(slots, i));
+    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->oldest_bytes;
     if (fill >= BEGIN_PART && (double)newer >= WORTHWHILE_PART * (double)space->bound_bytes)
         urgency = NR_MIN(fill < 1 ? 0.5 + (fill - BEGIN_PART) * 5 : 1 + (fill - 1) * 15, MAX_URGENCY);
-    for (size_t i = 0; i < slots->slot_count; i++) {
-        struct nr_slot *slot = nr_level_slot(slots, i);
-        uint64_t bytes = newer_bytes(slot), oldest = slot->bytes - bytes;
-        bool is_over_share = (double)bytes > 2 * (planner->options->max_space_amp - 1) * (double)oldest &&
-                             space->above_bytes > NR_L0_ADMIT_DEPTH * planner->options->memtable.flush_trigger_bytes;
-        if (bytes == 0 || (urgency <= 0 && !is_over_share)) continue;
-        (void)nr_planner_offer_tier(planner, NR_ACTION_SPACE, slot, 0, is_over_share ? NR_MAX(urgency, 1) : urgency);
+    bool is_much = space->above_bytes > NR_L0_ADMIT_DEPTH * planner->options->memtable.flush_trigger_bytes;
+    double most_part = is_much ? 2 * (planner->options->max_space_amp - 1) : INFINITY;
+    for (size_t i = 0; i < slots->chunk_count; i++) {
+        const struct nr_slot_chunk *chunk = slots->chunks[i];
+        if (is_passed(planner, chunk, urgency, most_part)) continue;
+        for (size_t j = 0; j < chunk->count; j++) {
+            double part = nr_slot_newer_part(chunk->slots[j]);
+            if (part <= 0 || (urgency <= 0 && part <= most_part)) continue;
+            (void)nr_planner_offer_tier(planner, NR_ACTION_SPACE, chunk->slots[j], 0,
+                                        part > most_part ? NR_MAX(urgency, 1) : urgency);
+        }
     }
 }

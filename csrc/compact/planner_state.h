@@ -18,6 +18,9 @@ struct nr_planner {
     uint64_t split_bytes[NORI_MAX_LEVELS]; /* Slots with twice as much are cut. */
     uint64_t target_bytes[NORI_MAX_LEVELS];
     struct nr_space space;
+    /* What all slots of a level are to be given a second; where it is known. */
+    double arrival_rate[NORI_MAX_LEVELS];
+    bool is_rate_known[NORI_MAX_LEVELS];
 };
 
 /* A manual compaction outranks all else. */
@@ -26,13 +29,15 @@ struct nr_planner {
 
 /* The deepest level with data; 1 if none has. */
 uint32_t nr_planner_bottom_level(const struct nr_version *version);
-bool nr_planner_is_busy(const struct nr_plan_view *view, uint32_t level, uint64_t slot_id);
+bool nr_planner_is_busy(const struct nr_plan_view *view, const struct nr_slot *slot);
 /* Whether a slot of 'level' or below that overlaps [start, end) is busy. */
 bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, nori_slice start, struct nr_bound end);
 bool nr_planner_is_manual(const struct nr_plan_view *view, nori_slice start, struct nr_bound end);
 
 /* Keeps the proposal, if it is among the best. */
 void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *proposal);
+/* Whether it would, so that what costs time to find out is not asked in vain. */
+bool nr_planner_would_keep(const struct nr_planner *planner, const struct nr_proposal *proposal);
 /* How many of the slot's newest runs a merge takes: at least 'least', and older ones as long as none is larger than
  * all that it is merged with, 'bytes' that come from outside included. So each merge about doubles what a byte is in.
  */

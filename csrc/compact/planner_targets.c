@@ -63,23 +63,28 @@ void nr_busy_sort(struct nr_busy_slot *busy, size_t count)
     if (count > 1) qsort(busy, count, sizeof *busy, compare_busy);
 }
 
-bool nr_planner_is_busy(const struct nr_plan_view *view, uint32_t level, uint64_t slot_id)
+bool nr_busy_range_covers(const struct nr_busy_range *range, uint32_t level, nori_slice start, struct nr_bound end)
 {
-    struct nr_busy_slot wanted = {level, slot_id};
+    return level >= range->level && nr_bound_above(range->end, start) && nr_bound_above(end, range->start);
+}
+
+bool nr_planner_is_busy(const struct nr_plan_view *view, const struct nr_slot *slot)
+{
+    struct nr_busy_slot wanted = {.level = slot->level, .slot_id = slot->slot_id};
+    for (size_t i = 0; i < view->range_count; i++)
+        if (nr_busy_range_covers(&view->ranges[i], slot->level, slot->start, slot->end)) return true;
     return view->busy_count > 0 && bsearch(&wanted, view->busy, view->busy_count, sizeof wanted, compare_busy);
 }
 
 bool nr_planner_is_any_busy(const struct nr_planner *planner, uint32_t level, nori_slice start, struct nr_bound end)
 {
-    if (planner->view->busy_count == 0) return false;
-    for (; level <= planner->last_level; level++) {
-        const struct nr_level *slots = planner->version->levels[level];
-        for (size_t i = nr_level_seek(slots, start); i < slots->slot_count; i++) {
-            const struct nr_slot *slot = nr_level_slot(slots, i);
-            if (!nr_bound_above(end, slot->start)) break;
-            if (nr_planner_is_busy(planner->view, level, slot->slot_id)) return true;
-        }
-    }
+    const struct nr_plan_view *view = planner->view;
+    struct nr_busy_range asked = {level, start, end};
+    for (size_t i = 0; i < view->busy_count; i++)
+        if (nr_busy_range_covers(&asked, view->busy[i].level, view->busy[i].start, view->busy[i].end)) return true;
+    /* Both go down to the last level. */
+    for (size_t i = 0; i < view->range_count; i++)
+        if (nr_busy_range_covers(&view->ranges[i], planner->last_level, start, end)) return true;
     return false;
 }
 

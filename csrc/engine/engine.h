@@ -73,6 +73,8 @@ struct nr_job {
     struct nr_version *version; /* Refs: what the plans borrow from. */
     struct nr_busy_slot *busy;  /* Owned. */
     size_t busy_count;
+    struct nr_busy_range range; /* Where guards move; it locks no slots one by one then. */
+    bool has_range;
     struct nr_choice_record record; /* For the scheduler, once the reward is known. */
     bool is_rewarded;               /* It promised one. */
     uint64_t decision_id;
@@ -510,15 +512,14 @@ void nr_job_end(struct nori_engine *engine, struct nr_job *job, nori_status stat
 /* What the planner is to know of 'version' now; '*busy_out', which the view borrows, is to be freed, also after a
  * failure. Under engine.lock. */
 NORI_WARN_UNUSED nori_status nr_job_look_locked(struct nori_engine *engine, struct nr_version *version,
-                                                struct nr_plan_view *view, struct nr_busy_slot **busy_out,
-                                                struct nori_error *err);
+                                                struct nr_plan_view *view, void **busy_out, struct nori_error *err);
 /* A part of the job's merge up to 'end', whose bytes it takes, is installed: the plan becomes that of the rest. */
 void nr_part_advance(struct nori_engine *engine, struct nr_job *job, struct nr_buffer *end);
 /* Whether the rest is left to be planned again: the engine stops, or writers are slowed down and the job is in the way
  * of what would help. */
 bool nr_part_gives_way(struct nori_engine *engine, const struct nr_job *job);
 /* Whether a running job has locked the slot. Under engine.lock. */
-bool nr_job_is_busy(const struct nori_engine *engine, uint32_t level, uint64_t slot_id);
+bool nr_job_is_busy(const struct nori_engine *engine, const struct nr_slot *slot);
 /* Tells the scheduler what choices of an interval ago have brought. Under engine.lock. */
 void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);

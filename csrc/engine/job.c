@@ -19,45 +19,50 @@ static bool add_busy(struct nr_job *job, uint32_t level, const struct nr_slot *s
     struct nr_busy_slot *grown = nr_realloc(job->busy, (job->busy_count + 1) * sizeof *grown);
     if (!grown) return false;
     job->busy = grown;
-    job->busy[job->busy_count++] = (struct nr_busy_slot){level, slot->slot_id};
+    job->busy[job->busy_count++] = (struct nr_busy_slot){level, slot->slot_id, slot->start, slot->end};
     return true;
 }
 
 /* The slots a plan reads or replaces. New guards touch the slots below, too. */
 static bool list_busy(struct nr_job *job, const struct nr_plan *plan)
 {
-    const struct nr_version *version = job->version;
+    bool moves_guards =
+        plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT;
     if (plan->action == NR_ACTION_MERGE_L0) return true;
+    if (moves_guards) {
+        job->range = (struct nr_busy_range){plan->source_level, plan->start, plan->end};
+        job->has_range = true;
+        return true;
+    }
     if (!add_busy(job, plan->action == NR_ACTION_ADMIT ? 1 : plan->source_level, plan->slot)) return false;
     for (size_t i = 0; i < plan->target_count && plan->action == NR_ACTION_PROMOTE; i++)
         if (!add_busy(job, plan->target_level, plan->targets[i].slot)) return false;
-    bool moves_guards = plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN;
-    if (!moves_guards && plan->action != NR_ACTION_SHIFT) return true;
-    for (size_t level = plan->source_level; level < version->level_count; level++) {
-        const struct nr_level *below = version->levels[level];
-        for (size_t i = nr_level_seek(below, plan->start); i < below->slot_count; i++) {
-            struct nr_slot *slot = nr_level_slot(below, i);
-            if (!nr_bound_above(plan->end, slot->start)) break;
-            if (slot == plan->slot) continue; /* Listed. */
-            if (!add_busy(job, (uint32_t)level, slot)) return false;
-        }
-    }
     return true;
 }
 
-static bool is_in(const struct nr_busy_slot *list, size_t count, const struct nr_busy_slot *slot)
+static bool is_in(const struct nr_busy_slot *list, size_t count, uint32_t level, uint64_t slot_id)
 {
     for (size_t i = 0; i < count; i++)
-        if (list[i].level == slot->level && list[i].slot_id == slot->slot_id) return true;
+        if (list[i].level == level && list[i].slot_id == slot_id) return true;
     return false;
 }
 
-bool nr_job_is_busy(const struct nori_engine *engine, uint32_t level, uint64_t slot_id)
+static bool has_locked(const struct nr_job *job, const struct nr_busy_slot *slot)
 {
-    struct nr_busy_slot slot = {level, slot_id};
+    return is_in(job->busy, job->busy_count, slot->level, slot->slot_id) ||
+           (job->has_range && nr_busy_range_covers(&job->range, slot->level, slot->start, slot->end));
+}
+
+static bool is_locked(const struct nori_engine *engine, const struct nr_busy_slot *slot)
+{
     for (const struct nr_job *job = engine->jobs; job; job = job->next)
-        if (is_in(job->busy, job->busy_count, &slot)) return true;
+        if (has_locked(job, slot)) return true;
     return false;
+}
+
+bool nr_job_is_busy(const struct nori_engine *engine, const struct nr_slot *slot)
+{
+    return is_locked(engine, &(struct nr_busy_slot){slot->level, slot->slot_id, slot->start, slot->end});
 }
 
 static bool takes_from_l0(const struct nr_plan *plan)
@@ -75,25 +80,37 @@ static bool conflicts(const struct nori_engine *engine, const struct nr_job *job
         if (takes_from_l0(&job->plan) && merges) return true;
     }
     for (size_t i = 0; i < job->busy_count; i++)
-        if (nr_job_is_busy(engine, job->busy[i].level, job->busy[i].slot_id)) return true;
+        if (is_locked(engine, &job->busy[i])) return true;
+    for (const struct nr_job *other = engine->jobs; other && job->has_range; other = other->next) {
+        for (size_t i = 0; i < other->busy_count; i++)
+            if (has_locked(job, &other->busy[i])) return true;
+        /* Both go down to the last level. */
+        if (other->has_range && nr_busy_range_covers(&other->range, NORI_MAX_LEVELS, job->range.start, job->range.end))
+            return true;
+    }
     return false;
 }
 
-/* The slots of running jobs, in one sorted array. */
-static nori_status collect_busy(const struct nori_engine *engine, struct nr_busy_slot **busy_out, size_t *count_out,
+/* What running jobs have locked: '*memory_out' holds it, slots sorted. */
+static nori_status collect_busy(const struct nori_engine *engine, struct nr_plan_view *view, void **memory_out,
                                 struct nori_error *err)
 {
-    size_t count = 0;
-    for (const struct nr_job *job = engine->jobs; job; job = job->next) count += job->busy_count;
-    struct nr_busy_slot *busy = nr_alloc((count + 1) * sizeof *busy);
-    if (!busy) return nr_fail_memory(err, count * sizeof *busy);
-    *count_out = 0;
+    size_t slot_count = 0, job_count = 0;
+    for (const struct nr_job *job = engine->jobs; job; job = job->next, job_count++) slot_count += job->busy_count;
+    size_t bytes = (slot_count + 1) * sizeof(struct nr_busy_slot) + job_count * sizeof(struct nr_busy_range);
+    struct nr_busy_slot *slots = nr_alloc(bytes);
+    if (!slots) return nr_fail_memory(err, bytes);
+    struct nr_busy_range *ranges = (struct nr_busy_range *)(slots + slot_count + 1);
+    view->busy_count = view->range_count = 0;
     for (const struct nr_job *job = engine->jobs; job; job = job->next) {
-        if (job->busy_count) memcpy(busy + *count_out, job->busy, job->busy_count * sizeof *busy);
-        *count_out += job->busy_count;
+        if (job->busy_count) memcpy(slots + view->busy_count, job->busy, job->busy_count * sizeof *slots);
+        view->busy_count += job->busy_count;
+        if (job->has_range) ranges[view->range_count++] = job->range;
     }
-    nr_busy_sort(busy, *count_out);
-    *busy_out = busy;
+    nr_busy_sort(slots, view->busy_count);
+    view->busy = slots;
+    view->ranges = ranges;
+    *memory_out = slots;
     return NORI_OK;
 }
 
@@ -194,8 +211,8 @@ static void add_moves(const struct nori_engine *engine, const struct nr_plan_vie
         nr_planner_build(view, &proposals[i], plan);
         if (!list_busy(job, plan)) is_free = false;
         for (size_t j = busy_count; j < job->busy_count && is_free; j++) {
-            is_free = !is_in(job->busy, busy_count, &job->busy[j]) &&
-                      !nr_job_is_busy(engine, job->busy[j].level, job->busy[j].slot_id);
+            is_free = !is_in(job->busy, busy_count, job->busy[j].level, job->busy[j].slot_id) &&
+                      !is_locked(engine, &job->busy[j]);
         }
         if (is_free)
             job->more_count++;
@@ -242,6 +259,7 @@ static nori_status choose_for(struct nori_engine *engine, const struct nr_plan_v
     if (conflicts(engine, job)) {
         job->plan.action = NR_ACTION_NONE;
         job->busy_count = 0;
+        job->has_range = false;
         return NORI_OK;
     }
     add_moves(engine, view, job, proposals, count, choice.index);
@@ -276,13 +294,12 @@ static void look(struct nori_engine *engine, const struct nr_version *version, s
 }
 
 nori_status nr_job_look_locked(struct nori_engine *engine, struct nr_version *version, struct nr_plan_view *view,
-                               struct nr_busy_slot **busy_out, struct nori_error *err)
+                               void **busy_out, struct nori_error *err)
 {
     *busy_out = NULL;
     *view = (struct nr_plan_view){.version = version, .options = &engine->options};
-    nori_status rc = collect_busy(engine, busy_out, &view->busy_count, err);
+    nori_status rc = collect_busy(engine, view, busy_out, err);
     if (rc != NORI_OK) return rc;
-    view->busy = *busy_out;
     look(engine, version, view);
     return NORI_OK;
 }
@@ -291,7 +308,7 @@ nori_status nr_job_look_locked(struct nori_engine *engine, struct nr_version *ve
 static nori_status choose(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
     struct nr_plan_view view;
-    struct nr_busy_slot *busy = NULL;
+    void *busy = NULL;
     nori_status rc = nr_job_look_locked(engine, job->version, &view, &busy, err);
     if (rc != NORI_OK) return rc;
     job->plan.action = NR_ACTION_NONE;

@@ -59,6 +59,18 @@ static void plan_rest(const struct nr_version *version, struct nr_job *job)
     plan->target_count = kept;
 }
 
+/* The ranges of what is locked are the version's. Under engine.lock. */
+static void borrow_anew(const struct nr_version *version, struct nr_job *job)
+{
+    for (size_t i = 0; i < job->busy_count; i++) {
+        struct nr_busy_slot *busy = &job->busy[i];
+        const struct nr_slot *slot = nr_level_find(version->levels[busy->level], busy->start);
+        NR_ASSERT(slot->slot_id == busy->slot_id);
+        busy->start = slot->start;
+        busy->end = slot->end;
+    }
+}
+
 void nr_part_advance(struct nori_engine *engine, struct nr_job *job, struct nr_buffer *end)
 {
     struct nr_buffer old = job->from;
@@ -67,6 +79,7 @@ void nr_part_advance(struct nori_engine *engine, struct nr_job *job, struct nr_b
     nr_mutex_lock(&engine->lock);
     job->from = *end;
     plan_rest(view->version, job);
+    borrow_anew(view->version, job);
     job->version = nr_version_ref(view->version);
     nr_mutex_unlock(&engine->lock);
     *end = old; /* For the caller to free. */
@@ -101,20 +114,21 @@ static bool has_relief(const struct nr_plan_view *view, const struct nr_job *job
 static bool is_in_the_way(struct nori_engine *engine, const struct nr_job *job)
 {
     struct nr_plan_view view;
-    struct nr_busy_slot *busy = NULL;
+    void *memory = NULL;
     size_t soft_depth = (size_t)NR_MIN(engine->options.l0.soft_throttle_threshold, engine->options.l0.max_files);
     size_t running = 0, others = 0;
     bool found = false;
     if (job->plan.action == NR_ACTION_ADMIT || nr_version_l0_depth(job->version) < soft_depth) return false;
     for (const struct nr_job *other = engine->jobs; other; other = other->next) running++;
-    if (nr_job_look_locked(engine, job->version, &view, &busy, NULL) != NORI_OK) goto out;
+    if (nr_job_look_locked(engine, job->version, &view, &memory, NULL) != NORI_OK) goto out;
     if (running < nr_workers_compaction_count(engine) && has_relief(&view, job)) goto out; /* Another takes it. */
+    struct nr_busy_slot *busy = memory;
     for (size_t i = 0; i < view.busy_count; i++)
         if (!is_of_job(job, busy[i].level, busy[i].slot_id)) busy[others++] = busy[i];
     view.busy_count = others;
     found = has_relief(&view, job);
 out:
-    nr_free(busy);
+    nr_free(memory);
     return found;
 }
 

@@ -102,7 +102,7 @@ static nori_status edit_level(struct nori_engine *engine, const struct nr_level 
         struct nr_slot *slot = nr_level_slot(level, i);
         struct nr_activity_state *state = &slot->activity->state;
         uint32_t k = wanted_k(engine, looking, slot, looking->heats[i].heat);
-        if (k == nr_planner_slot_k(&engine->options, slot) || nr_job_is_busy(engine, number, slot->slot_id)) continue;
+        if (k == nr_planner_slot_k(&engine->options, slot) || nr_job_is_busy(engine, slot)) continue;
         if (state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
         state->k_changed_at_us = now_us;
         nori_status rc = nr_edit_set_slot(edit, number, slot->start, k, slot->runs, slot->run_count, err);

@@ -77,11 +77,21 @@ void nr_slot_unref(struct nr_slot *slot)
 static void summarise(struct nr_slot_chunk *chunk)
 {
     chunk->max_run_count = 0;
+    chunk->empty_count = 0;
+    chunk->is_over_k = false;
+    chunk->bytes = chunk->max_bytes = chunk->oldest_bytes = 0;
+    chunk->max_newer_part = 0;
     chunk->tombstones = 0;
     chunk->due_ms = UINT64_MAX;
     for (size_t i = 0; i < chunk->count; i++) {
         const struct nr_slot *slot = chunk->slots[i];
         chunk->max_run_count = NR_MAX(chunk->max_run_count, slot->run_count);
+        chunk->empty_count += slot->run_count == 0;
+        if (slot->k_max > 0 && slot->run_count > slot->k_max) chunk->is_over_k = true;
+        chunk->bytes += slot->bytes;
+        chunk->max_bytes = NR_MAX(chunk->max_bytes, slot->bytes);
+        chunk->oldest_bytes += slot->oldest_bytes;
+        chunk->max_newer_part = NR_MAX(chunk->max_newer_part, nr_slot_newer_part(slot));
         chunk->tombstones += slot->tombstones;
         chunk->due_ms = NR_MIN(chunk->due_ms, slot->due_ms);
     }

@@ -128,13 +128,25 @@ NORI_WARN_UNUSED nori_status nr_slot_create(uint32_t level, uint64_t slot_id, no
                                             struct nr_slot **slot_out, struct nori_error *err);
 struct nr_slot *nr_slot_ref(struct nr_slot *slot);
 void nr_slot_unref(struct nr_slot *slot); /* NULL is fine. */
+/* What a merge of all of the slot could free at most, over what stays. */
+static inline double nr_slot_newer_part(const struct nr_slot *slot)
+{
+    return (double)(slot->bytes - slot->oldest_bytes) / (double)NR_MAX(slot->oldest_bytes, 1);
+}
 
 /* Slots in chunks, so that replacing one copies one chunk and the array of chunks, never the level. */
 #define NR_SLOT_CHUNK 64
 struct nr_slot_chunk {
     _Atomic uint32_t refs;
     size_t count;
-    size_t max_run_count;                 /* Of any slot of the chunk. */
+    /* Summed up, so that what looks for slots in which something is to be done passes by chunks without. */
+    size_t max_run_count; /* Of any slot of the chunk. */
+    size_t empty_count;   /* Slots without a run. */
+    bool is_over_k;       /* Some slot has more runs than its k_max. */
+    uint64_t bytes;       /* Of all. */
+    uint64_t max_bytes;   /* Of any slot. */
+    uint64_t oldest_bytes;
+    double max_newer_part;                /* Of any slot: bytes that are not in its oldest run, over those that are. */
     uint64_t tombstones;                  /* Of all. */
     uint64_t due_ms;                      /* The slots' first. */
     struct nr_slot *slots[NR_SLOT_CHUNK]; /* Refs. */

@@ -7,10 +7,9 @@
  *     slot ID [KEY..KEY) k=K rate=N      in order; an empty first or last key: without bound; bytes arriving a second
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N
  *                                        newest first; the smallest expiry is that of 'since'
- *     busy LEVEL:ID   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending
- * 0|1
- *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
- *     read KEY:WEIGHT ...
+ *     busy LEVEL:ID   moving LEVEL [KEY..KEY)   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)
+ * unsplittable ID   pending 0|1 written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of
+ * reads read KEY:WEIGHT ...
  *     => PLAN */
 #include "planner_model.h"
 
@@ -28,6 +27,8 @@ struct parser {
     struct nr_version *version;
     struct nr_plan_view view;
     struct nr_busy_slot busy[MAX_BUSY];
+    struct nr_busy_range range;
+    char range_text[64];
     uint64_t unsplittable;
     int pending; /* -1: not asked for. */
     char manual[64];
@@ -199,10 +200,26 @@ static void parse_slot(struct parser *parser, const char *text)
     parser->has_slot = true;
 }
 
+/* Cases name busy slots by their ids. */
+static void place_busy(struct parser *parser)
+{
+    for (size_t i = 0; i < parser->view.busy_count; i++) {
+        struct nr_busy_slot *busy = &parser->busy[i];
+        const struct nr_level *level = parser->version->levels[busy->level];
+        for (size_t j = 0; j < level->slot_count; j++) {
+            const struct nr_slot *slot = nr_level_slot(level, j);
+            if (slot->slot_id != busy->slot_id) continue;
+            busy->start = slot->start;
+            busy->end = slot->end;
+        }
+    }
+}
+
 static void check_plan(struct parser *parser, const char *expected)
 {
     static struct nr_plan plan;
     char text[1024];
+    place_busy(parser);
     nr_planner_choose(&parser->view, &plan);
     model_describe(&plan, text, sizeof text);
     if (strcmp(text, expected) != 0) {
@@ -229,6 +246,13 @@ static void parse_view(struct parser *parser, const char *word, char *text)
         busy->level = (uint32_t)strtoul(text, &text, 10);
         busy->slot_id = strtoull(text + 1, NULL, 10);
         nr_busy_sort(parser->busy, view->busy_count);
+    } else if (!strcmp(word, "moving")) {
+        parser->range.level = (uint32_t)strtoul(text, &text, 10);
+        snprintf(parser->range_text, sizeof parser->range_text, "%s", text + 1);
+        text = parser->range_text;
+        parse_range(parser, &text, &parser->range.start, &parser->range.end);
+        view->ranges = &parser->range;
+        view->range_count = 1;
     } else if (!strcmp(word, "merging")) {
         view->is_l0_merge_running = true;
         view->l0_merge_newest_id = strtoull(text, &text, 10);

@@ -388,21 +388,62 @@ static void expect_free(const struct nr_plan_view *view, uint32_t level, const s
     }
 }
 
+static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot)
+{
+    for (uint32_t level = slot->level + 1; level < version->level_count; level++) {
+        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
+            const struct nr_slot *below = nr_level_slot(version->levels[level], i);
+            if (below->run_count > 0 && nr_bound_above(slot->end, below->start) &&
+                nr_bound_above(below->end, slot->start))
+                return true;
+        }
+    }
+    return false;
+}
+
+/* What is summed up is what comes of asking each slot. */
+static void check_space(const struct nr_plan_view *view)
+{
+    const struct nr_version *version = view->version;
+    struct nr_space space;
+    uint64_t bottom = 0, total = nr_version_level0(version)->bytes;
+    nr_planner_measure_space(view, &space);
+    for (uint32_t level = 1; level < version->level_count; level++) {
+        for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
+            const struct nr_slot *slot = nr_level_slot(version->levels[level], i);
+            bool is_busy = false;
+            for (size_t j = 0; j < view->busy_count; j++)
+                is_busy = is_busy || (view->busy[j].level == level && view->busy[j].slot_id == slot->slot_id);
+            total += slot->bytes;
+            if (slot->run_count > 0 && !has_data_below(version, slot))
+                bottom += is_busy ? slot->bytes : slot->runs[slot->run_count - 1]->bytes;
+        }
+    }
+    EXPECT_EQ(space.bottom_bytes, bottom);
+    EXPECT_EQ(space.above_bytes, total - bottom);
+}
+
 /* With some slots busy, no plan touches them. */
 static void check_busy(struct world *world)
 {
     static struct nr_plan plan;
     struct nr_busy_slot busy[12];
+    size_t busy_count = 0;
     struct nr_plan_view view = world_view(world);
-    for (size_t i = 0; i < NR_ARRAY_LEN(busy); i++) {
+    check_space(&view);
+    for (size_t i = 0, tries = 0; i < NR_ARRAY_LEN(busy) && tries < 4 * NR_ARRAY_LEN(busy); tries++) {
         uint32_t level = 1 + (uint32_t)nr_random_below(&world->random, LEVELS - 1);
         const struct nr_level *slots = world->version->levels[level];
-        busy[i] = (struct nr_busy_slot){
-            level, nr_level_slot(slots, nr_random_below(&world->random, slots->slot_count))->slot_id};
+        const struct nr_slot *slot = nr_level_slot(slots, nr_random_below(&world->random, slots->slot_count));
+        bool is_listed = false;
+        for (size_t j = 0; j < i; j++) is_listed = is_listed || busy[j].slot_id == slot->slot_id;
+        if (!is_listed) busy[i++] = (struct nr_busy_slot){level, slot->slot_id, slot->start, slot->end};
+        busy_count = i;
     }
-    nr_busy_sort(busy, NR_ARRAY_LEN(busy));
+    nr_busy_sort(busy, busy_count);
     view.busy = busy;
-    view.busy_count = NR_ARRAY_LEN(busy);
+    view.busy_count = busy_count;
+    check_space(&view);
     nr_planner_choose(&view, &plan);
     if (plan.action == NR_ACTION_NONE) return;
     if (plan.action != NR_ACTION_MERGE_L0) expect_free(&view, plan.slot->level, plan.slot);
