@@ -338,10 +338,10 @@ out:
 static nori_status move_guards(struct nori_engine *engine, const struct nr_job *job, struct nori_error *err)
 {
     const struct nr_plan *plan = &job->plan;
+    if (plan->action == NR_ACTION_SPLIT) return nr_split_install(engine, plan, err);
     nr_turn_take(engine);
-    nori_status rc = plan->action == NR_ACTION_JOIN    ? nr_join_install(engine, plan, err)
-                     : plan->action == NR_ACTION_SPLIT ? nr_split_install(engine, plan, err)
-                                                       : nr_shift_install(engine, plan, err);
+    nori_status rc =
+        plan->action == NR_ACTION_JOIN ? nr_join_install(engine, plan, err) : nr_shift_install(engine, plan, err);
     nr_turn_give(engine);
     return rc;
 }

@@ -535,7 +535,7 @@ NORI_WARN_UNUSED nori_status nr_job_install(struct nori_engine *engine, struct n
 void nr_job_release(struct nr_job *job);
 /* Plans and carries out one compaction. '*done_out' false: nothing to do. */
 NORI_WARN_UNUSED nori_status nr_compact_once(struct nori_engine *engine, bool *done_out, struct nori_error *err);
-/* The edits of plans that need no merge of data, SPLIT and JOIN: new guards. In the turn. */
+/* The edits of plans that need no merge of data: new guards. JOIN and SHIFT in the turn; SPLIT takes it. */
 NORI_WARN_UNUSED nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan,
                                               struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_shift_install(struct nori_engine *engine, const struct nr_plan *plan,

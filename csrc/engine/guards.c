@@ -131,6 +131,8 @@ static uint32_t deepest_cut(const struct nr_version *version)
     return level;
 }
 
+/* What is read of tables is read before the turn, so that no flush waits for it: the slots are locked, on all levels
+ * from theirs down. */
 nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *plan, struct nori_error *err)
 {
     struct sampling sampling = {.start = plan->slot->start, .end = plan->slot->end};
@@ -159,7 +161,9 @@ nori_status nr_split_install(struct nori_engine *engine, const struct nr_plan *p
         NR_CHECK(
             nr_edit_add_guards(edit, level, guards, count, atomic_fetch_add(&engine->next_slot_id, count + 1), err));
     NR_CHECK(nr_recount_slots(engine, version, plan->slot->start, plan->slot->end, edit, err));
-    NR_CHECK(nr_install(engine, edit, 0, err));
+    nr_turn_take(engine);
+    rc = nr_install(engine, edit, 0, err);
+    nr_turn_give(engine);
 out:
     nr_edit_destroy(edit);
     nr_free(guards);
