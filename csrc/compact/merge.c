@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 #include "compact/cover.h"
 #include "compact/expired.h"
+#include "compact/fresh.h"
 #include "compact/output.h"
 #include "iter/merge.h"
 
@@ -23,6 +24,7 @@ struct merge {
     struct nr_run **runs; /* Owned, of refs: the inputs', without what need not be read. NULL: nothing. */
     struct nr_cover older;
     struct nr_survive survive;
+    struct nr_fresh fresh; /* If the job counts it. */
     struct nr_output output;
     const struct nr_table_slice **adoptions; /* Owned; ascending. */
     size_t adoption_count, adoption_next;
@@ -215,7 +217,12 @@ static nori_status merge_entry(struct merge *merge, struct nori_error *err)
     }
     NR_CHECK(nr_survive_judge(&merge->survive, iter->key, iter->tag, iter->value, &keep, err));
     merge->job->entries_read++;
-    if (keep) NR_CHECK(nr_output_add(&merge->output, iter->key, iter->tag, iter->value, err));
+    if (keep) {
+        NR_CHECK(nr_output_add(&merge->output, iter->key, iter->tag, iter->value, err));
+        if (merge->job->counts_fresh && merge->survive.is_newest && nr_tag_type(iter->tag) != NR_TYPE_DELETE &&
+            nr_fresh_ask(&merge->fresh, iter->key))
+            nr_table_builder_note_fresh(merge->output.builder);
+    }
     NR_CHECK(nr_output_admit(&merge->output, iter->key.size + NR_TAG_BYTES + iter->value.size, err));
     NR_CHECK(nr_iter_next(iter, err));
 out:
@@ -406,6 +413,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     nori_slice start = job->target_count ? job->targets[0].start : nr_slice(NULL, 0);
     struct nr_bound end = job->target_count ? job->targets[job->target_count - 1].end : nr_bound_infinite();
     NR_CHECK(nr_cover_init(&merge->older, job->older, job->older_count, start, end, err));
+    if (job->counts_fresh) NR_CHECK(nr_fresh_init(&merge->fresh, merge->context, job, start, end, err));
     NR_CHECK(choose_runs(merge, err));
     NR_CHECK(open_tombstones(merge, err));
     NR_CHECK(find_adoptions(merge, err));
@@ -494,6 +502,7 @@ out:
     nr_output_clear(&merge.output);
     if (rc != NORI_OK) discard(context, job);
     nr_survive_clear(&merge.survive);
+    nr_fresh_clear(&merge.fresh);
     nr_iter_destroy(merge.iter);
     nr_tombstones_unref(merge.tombstones);
     nr_tombstones_unref(merge.kept_tombstones);

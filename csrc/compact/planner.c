@@ -210,6 +210,7 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
     plan->l0_first = proposal->l0_first;
     plan->l0_count = proposal->l0_count;
     plan->is_move = proposal->is_move;
+    plan->counts_fresh = view->options->strategy == NORI_STRATEGY_ATLL && plan->target_level > 0;
     plan->split_count = proposal->split_count;
     plan->join_count = proposal->slot_count;
     plan->target_count = 0;

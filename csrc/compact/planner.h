@@ -103,7 +103,8 @@ struct nr_plan {
     /* PROMOTE from level 1: level 0 runs [l0_first, l0_first + l0_count), the oldest over the slot, go along. */
     size_t l0_first;
     size_t l0_count;
-    bool is_move; /* No merge: what of the source runs lies in a target becomes its newest runs, as they are. */
+    bool is_move;      /* No merge: what of the source runs lies in a target becomes its newest runs, as they are. */
+    bool counts_fresh; /* The merge is to say how many of its keys are new: the space bound asks for it. */
     size_t target_count;
     struct nr_plan_target targets[NR_PLAN_MAX_TARGETS]; /* ADMIT, PROMOTE. */
     size_t split_count;                                 /* SPLIT: into so many parts of about equal work. */
@@ -129,8 +130,8 @@ uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t leve
 /* Most runs that a slot may hold under the options' strategy. */
 uint32_t nr_planner_slot_k(const struct nori_options *options, const struct nr_slot *slot);
 
-/* Design 5, the space bound: what lies in bottom runs, the oldest of their keys; what does not; how much that may be.
- */
+/* Design 5, the space bound: what lies in bottom runs or is of keys of which a bottom slot has nothing older; what does
+ * not; how much that may be. */
 struct nr_space {
     uint64_t bottom_bytes;
     uint64_t above_bytes;

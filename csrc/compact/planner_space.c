@@ -1,5 +1,8 @@
 /* The space bound (design 5): bytes that are not in bottom runs stay at or below (max_space_amp - 1) x the bottom's.
  *
+ * What newer runs of a bottom slot have of keys that nothing older has (fresh.h) is as live as the oldest run, and
+ * counts like it: 'newer' is the rest, which may hide as much of what is older.
+ *
  * A merge of all of a bottom slot's runs writes the whole slot for its newer part, so what it costs is the whole over
  * the newer part: the headroom is spent where slots are left to gather, and always the slot with the greatest newer
  * part is merged. So slots are merged at about twice the mean. */
@@ -39,7 +42,7 @@ static uint64_t headroom(const struct nori_options *options, uint64_t bottom_byt
 static uint64_t oldest_of_bottom(const struct nr_level *bottom)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < bottom->chunk_count; i++) bytes += bottom->chunks[i]->oldest_bytes;
+    for (size_t i = 0; i < bottom->chunk_count; i++) bytes += bottom->chunks[i]->bottom_bytes;
     return bytes;
 }
 
@@ -57,7 +60,7 @@ static uint64_t oldest_over_nothing(const struct nr_version *version, uint32_t l
             const struct nr_slot *slot = nr_level_slot(version->levels[level], index);
             if (index < next) continue;
             next = index + 1;
-            if (slot->run_count > 0 && !has_data_below(version, slot)) bytes += slot->oldest_bytes;
+            if (slot->run_count > 0 && !has_data_below(version, slot)) bytes += slot->bottom_bytes;
         }
     }
     return bytes;
@@ -73,7 +76,7 @@ static uint64_t newer_under_way(const struct nr_plan_view *view)
         if (busy->level == 0 || busy->level >= version->level_count) continue;
         const struct nr_slot *slot = nr_level_find(version->levels[busy->level], busy->start);
         if (slot->slot_id == busy->slot_id && slot->run_count > 1 && !has_data_below(version, slot))
-            bytes += slot->bytes - slot->oldest_bytes;
+            bytes += slot->bytes - slot->bottom_bytes;
     }
     return bytes;
 }
@@ -108,7 +111,7 @@ void nr_planner_consider_space(struct nr_planner *planner)
     double fill = (double)space->above_bytes / (double)NR_MAX(space->bound_bytes, 1), urgency = 0;
     uint64_t newer = slots->bytes;
     if (space->bound_bytes == UINT64_MAX || slots->max_run_count < 2) return;
-    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->oldest_bytes;
+    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->bottom_bytes;
     if (fill >= BEGIN_PART && (double)newer >= WORTHWHILE_PART * (double)space->bound_bytes)
         urgency = NR_MIN(fill < 1 ? 0.5 + (fill - BEGIN_PART) * 5 : 1 + (fill - 1) * 15, MAX_URGENCY);
     bool is_much = space->above_bytes > NR_L0_ADMIT_DEPTH * planner->options->memtable.flush_trigger_bytes;

@@ -99,6 +99,7 @@ nori_status nr_survive_judge(struct nr_survive *survive, nori_slice key, uint64_
         survive->is_below_known = false;
         newer = NR_MAX_SEQUENCE + 1;
     }
+    survive->is_newest = newer > NR_MAX_SEQUENCE;
     survive->newer_sequence = sequence;
     *keep_out = true;
 

@@ -36,6 +36,7 @@ struct nr_survive {
     bool has_key;
     uint64_t newer_sequence; /* Of the version met before, of the same key; NR_MAX_SEQUENCE + 1 at a new key. */
     bool is_below_known, is_below;
+    bool is_newest; /* The entry judged last is the first of its key. */
 };
 
 void nr_survive_init(struct nr_survive *survive, const struct nr_moment *moments, size_t moment_count,

@@ -382,6 +382,7 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.moments = work->moments;
     merging.moment_count = work->moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
+    merging.counts_fresh = job->plan.counts_fresh;
     merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
     uint64_t begun_ns = nr_clock_thread_ns();
     NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));

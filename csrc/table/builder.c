@@ -280,6 +280,11 @@ uint64_t nr_table_builder_entry_count(const struct nr_table_builder *builder)
     return builder->properties.entry_count;
 }
 
+void nr_table_builder_note_fresh(struct nr_table_builder *builder)
+{
+    builder->properties.fresh_count++;
+}
+
 bool nr_table_builder_is_empty(const struct nr_table_builder *builder)
 {
     return builder->properties.entry_count == 0 && !builder->tombstones;

@@ -31,6 +31,8 @@ NORI_WARN_UNUSED nori_status nr_table_builder_create(const struct nr_table_build
                                                      struct nr_table_builder **builder_out, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_table_builder_add(struct nr_table_builder *builder, nori_slice key, uint64_t tag,
                                                   nori_slice value, struct nori_error *err);
+/* The entry added last is of a key of which there is nothing older (nr_table_properties). */
+void nr_table_builder_note_fresh(struct nr_table_builder *builder);
 /* At any time before finish, once: range tombstones, clipped to [start, end). The set is refed. Widens the bounds. */
 NORI_WARN_UNUSED nori_status nr_table_builder_add_tombstones(struct nr_table_builder *builder,
                                                              struct nr_tombstones *set, nori_slice start,

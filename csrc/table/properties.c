@@ -3,7 +3,8 @@
 #include "base/coding.h"
 
 /* varint length of what follows; then smallest sized, infinite 1, end sized, and the numbers as varints. A decoder
- * skips what a later version puts behind. The lifetime stands there only if there is one. */
+ * skips what a later version puts behind. The lifetime and the fresh entries stand there only as far as they are not 0.
+ */
 
 #define NUMBER_COUNT 14
 
@@ -33,7 +34,9 @@ nori_status nr_properties_encode(const struct nr_table_properties *properties, s
     NR_CHECK(nr_buffer_append(&body, nr_slice(&infinite, 1), err));
     NR_CHECK(nr_buffer_append_sized(&body, properties->end.key, err));
     for (size_t i = 0; i < NUMBER_COUNT; i++) NR_CHECK(nr_buffer_append_varint(&body, numbers[i], err));
-    if (properties->lifetime_ms > 0) NR_CHECK(nr_buffer_append_varint(&body, properties->lifetime_ms, err));
+    if (properties->lifetime_ms > 0 || properties->fresh_count > 0)
+        NR_CHECK(nr_buffer_append_varint(&body, properties->lifetime_ms, err));
+    if (properties->fresh_count > 0) NR_CHECK(nr_buffer_append_varint(&body, properties->fresh_count, err));
     NR_CHECK(nr_buffer_append_sized(out, nr_buffer_slice(&body), err));
 out:
     nr_buffer_clear(&body);
@@ -54,7 +57,8 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
         if (!nr_take_varint(&body, &numbers[i])) return false;
     }
     if (body.size > 0 && !nr_take_varint(&body, &out->lifetime_ms)) return false;
-    if (numbers[11] > UINT32_MAX) return false;
+    if (body.size > 0 && !nr_take_varint(&body, &out->fresh_count)) return false;
+    if (numbers[11] > UINT32_MAX || out->fresh_count > numbers[2]) return false;
     out->end.infinite = infinite.data[0];
     out->smallest_sequence = numbers[0];
     out->largest_sequence = numbers[1];

@@ -24,6 +24,9 @@ struct nr_table_properties {
     /* How long what expires was to live, the longest, as the flush saw it; merges take the longest of their inputs. 0:
      * not known, or nothing expires. */
     uint64_t lifetime_ms;
+    /* Puts of keys of which there was nothing older, no two of one key. That stays true: what is older only becomes
+     * less. 0: not counted. */
+    uint64_t fresh_count;
 };
 
 /* Expired entries are to be gone a tenth of their lifetime after they expired. From this part on they are a reason to

@@ -135,6 +135,11 @@ void nr_table_drop_filter(struct nr_table *table)
     nr_ribbon_clear(&table->sections.ribbon);
 }
 
+bool nr_table_may_hold(const struct nr_table *table, uint64_t hash)
+{
+    return nr_sections_may_hold(&table->sections, hash);
+}
+
 /* ---------------------------------------------------------------- blocks */
 
 nori_status nr_table_fail_block(const struct nr_table *table, size_t block, const char *problem, struct nori_error *err)

@@ -65,6 +65,9 @@ void nr_table_drop_filter(struct nr_table *table);
 NORI_WARN_UNUSED nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struct nr_read *read,
                                           struct nori_error *err);
 
+/* False: no entry has a key of that hash (XXH3-64). True where there is no filter. */
+bool nr_table_may_hold(const struct nr_table *table, uint64_t hash);
+
 /* Iterates the point entries with keys in [start, end). Refs the table; 'start' and 'end' are borrowed for its life,
  * and so is 'read', to which it adds its counts. */
 NORI_WARN_UNUSED nori_status nr_table_iter_create(struct nr_table *table, nori_slice start, struct nr_bound end,

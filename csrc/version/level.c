@@ -43,7 +43,7 @@ nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, ui
         slot->entries += runs[i]->entries;
         slot->tombstones += runs[i]->deletes + runs[i]->ranges;
         slot->due_ms = NR_MIN(slot->due_ms, runs[i]->due_ms);
-        slot->oldest_bytes = runs[i]->bytes;
+        slot->bottom_bytes += i + 1 < run_count ? runs[i]->fresh_bytes : runs[i]->bytes;
     }
     uint8_t *keys = (uint8_t *)slot + head_bytes;
     if (start.size > 0) memcpy(keys, start.data, start.size);
@@ -79,7 +79,7 @@ static void summarise(struct nr_slot_chunk *chunk)
     chunk->max_run_count = 0;
     chunk->empty_count = 0;
     chunk->is_over_k = false;
-    chunk->bytes = chunk->max_bytes = chunk->oldest_bytes = 0;
+    chunk->bytes = chunk->max_bytes = chunk->bottom_bytes = 0;
     chunk->max_newer_part = 0;
     chunk->tombstones = 0;
     chunk->due_ms = UINT64_MAX;
@@ -90,7 +90,7 @@ static void summarise(struct nr_slot_chunk *chunk)
         if (slot->k_max > 0 && slot->run_count > slot->k_max) chunk->is_over_k = true;
         chunk->bytes += slot->bytes;
         chunk->max_bytes = NR_MAX(chunk->max_bytes, slot->bytes);
-        chunk->oldest_bytes += slot->oldest_bytes;
+        chunk->bottom_bytes += slot->bottom_bytes;
         chunk->max_newer_part = NR_MAX(chunk->max_newer_part, nr_slot_newer_part(slot));
         chunk->tombstones += slot->tombstones;
         chunk->due_ms = NR_MIN(chunk->due_ms, slot->due_ms);

@@ -26,6 +26,9 @@ static void add_slice(struct nr_run *run, size_t index, const struct nr_table_sl
     run->entries += slice->entries;
     run->deletes += slice->deletes;
     run->ranges += slice->ranges;
+    if (properties->fresh_count > 0)
+        run->fresh_bytes +=
+            (uint64_t)((double)slice->bytes * (double)properties->fresh_count / (double)properties->entry_count);
     run->due_ms = NR_MIN(run->due_ms, nr_properties_due_ms(properties));
     if (index == 0 || properties->largest_sequence > run->largest_sequence)
         run->largest_sequence = properties->largest_sequence;

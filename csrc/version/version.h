@@ -63,6 +63,7 @@ struct nr_run {
     uint64_t entries;
     uint64_t deletes;
     uint64_t ranges;
+    uint64_t fresh_bytes;      /* Of keys of which there is nothing older, as far as that was counted. */
     uint64_t largest_sequence; /* Bound from the files. */
     uint64_t smallest_sequence;
     uint64_t due_ms;          /* When the first of its tables becomes a reason to merge: nr_properties_due_ms. */
@@ -115,7 +116,7 @@ struct nr_slot {
     uint32_t k_max;      /* Most runs aimed at; 0: not decided yet. */
     uint64_t bytes;      /* Sums over the runs. */
     uint64_t entries;
-    uint64_t oldest_bytes;        /* Of the oldest run; 0: there is none. */
+    uint64_t bottom_bytes;        /* Of keys of which the slot has nothing older: the oldest run's, and fresh ones. */
     uint64_t tombstones;          /* Deletes and ranges, likewise summed. */
     uint64_t due_ms;              /* The runs' first. */
     struct nr_activity *activity; /* Refs; changes while all else stays. NULL in level 0. */
@@ -131,7 +132,7 @@ void nr_slot_unref(struct nr_slot *slot); /* NULL is fine. */
 /* What a merge of all of the slot could free at most, over what stays. */
 static inline double nr_slot_newer_part(const struct nr_slot *slot)
 {
-    return (double)(slot->bytes - slot->oldest_bytes) / (double)NR_MAX(slot->oldest_bytes, 1);
+    return (double)(slot->bytes - slot->bottom_bytes) / (double)NR_MAX(slot->bottom_bytes, 1);
 }
 
 /* Slots in chunks, so that replacing one copies one chunk and the array of chunks, never the level. */
@@ -145,7 +146,7 @@ struct nr_slot_chunk {
     bool is_over_k;       /* Some slot has more runs than its k_max. */
     uint64_t bytes;       /* Of all. */
     uint64_t max_bytes;   /* Of any slot. */
-    uint64_t oldest_bytes;
+    uint64_t bottom_bytes;
     double max_newer_part;                /* Of any slot: bytes that are not in its oldest run, over those that are. */
     uint64_t tombstones;                  /* Of all. */
     uint64_t due_ms;                      /* The slots' first. */

@@ -13,6 +13,7 @@ struct model_run {
     uint64_t smallest_sequence, largest_sequence;
     uint64_t smallest_expiry_ms, largest_expiry_ms; /* 0: entries do not expire. */
     uint64_t lifetime_ms;
+    uint64_t fresh;
 };
 
 static inline void model_options(struct nori_options *options)
@@ -47,6 +48,7 @@ static inline struct nr_table_slice model_slice(const struct model_run *model, u
         .smallest_expiry_ms = model->smallest_expiry_ms,
         .largest_expiry_ms = model->largest_expiry_ms,
         .lifetime_ms = model->lifetime_ms,
+        .fresh_count = model->fresh / parts,
     };
     struct nr_table_slice slice = {.start = start,
                                    .end = end,

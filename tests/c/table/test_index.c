@@ -135,7 +135,17 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
     input = nr_buffer_slice(&bytes);
     EXPECT(nr_properties_decode(&input, &decoded));
-    EXPECT_EQ(decoded.lifetime_ms, 0);
+    EXPECT(decoded.lifetime_ms == 0 && decoded.fresh_count == 0);
+    bytes.size = 0;
+    properties.fresh_count = properties.entry_count + 1;
+    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
+    input = nr_buffer_slice(&bytes);
+    EXPECT(!nr_properties_decode(&input, &decoded));
+    bytes.size = 0;
+    properties.fresh_count = 77;
+    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
+    input = nr_buffer_slice(&bytes);
+    EXPECT(nr_properties_decode(&input, &decoded) && decoded.lifetime_ms == 0 && decoded.fresh_count == 77);
     bytes.size = 0;
     properties.lifetime_ms = 1ull << 50;
     EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
@@ -150,7 +160,7 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     EXPECT_SLICE(decoded.smallest, "first");
     EXPECT_SLICE(decoded.end.key, "last");
     EXPECT(decoded.largest_sequence == NR_MAX_SEQUENCE && decoded.entry_count == 1ull << 40);
-    EXPECT_EQ(decoded.lifetime_ms, 1ull << 50);
+    EXPECT(decoded.lifetime_ms == 1ull << 50 && decoded.fresh_count == 77);
     EXPECT(decoded.largest_expiry_ms == UINT64_MAX && decoded.created_ms == 15 && decoded.level == 13);
     nr_buffer_clear(&bytes);
 }
