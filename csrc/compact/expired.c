@@ -16,6 +16,22 @@ double nr_expired_overdue(const struct nr_table_properties *properties, uint64_t
     return (double)(now_ms - since_ms) / (double)properties->lifetime_ms;
 }
 
+bool nr_expired_soon(const struct nr_run *run, uint64_t now_ms, double part)
+{
+    uint64_t entries = 0, unexpiring = 0;
+    bool is_soon = false;
+    for (size_t i = 0; i < run->slice_count; i++) {
+        const struct nr_table_properties *properties = &run->slices[i].file->properties;
+        double first_ms = (double)properties->smallest_expiry_ms;
+        entries += properties->entry_count;
+        unexpiring += properties->unexpiring_count + properties->delete_count;
+        if (properties->lifetime_ms > 0 && first_ms > 0 &&
+            first_ms <= (double)now_ms + part * (double)properties->lifetime_ms)
+            is_soon = true;
+    }
+    return is_soon && unexpiring <= entries / 2;
+}
+
 uint64_t nr_expired_lifetime_ms(const struct nr_merge_input *inputs, size_t count)
 {
     uint64_t lifetime_ms = 0;

@@ -11,6 +11,8 @@
 bool nr_expired_whole(const struct nr_table_properties *properties, uint64_t now_ms);
 /* How long ago its first entry expired, as a part of the lifetime. 0: none has, or the lifetime is not known. */
 double nr_expired_overdue(const struct nr_table_properties *properties, uint64_t now_ms);
+/* Whether most of the run expires, and the first of it within 'part' of a lifetime, or has. */
+bool nr_expired_soon(const struct nr_run *run, uint64_t now_ms, double part);
 /* The longest lifetime of the inputs' tables. */
 uint64_t nr_expired_lifetime_ms(const struct nr_merge_input *inputs, size_t count);
 

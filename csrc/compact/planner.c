@@ -178,7 +178,7 @@ static size_t count_joined(const struct nr_planner *planner, const struct nr_pla
         bytes += nr_run_bytes_in(plan->slot->runs[plan->first_run + i], target->start, target->end);
     for (size_t i = 0; i < plan->l0_count; i++)
         bytes += nr_run_bytes_in(level0->runs[plan->l0_first + i], target->start, target->end);
-    return nr_planner_count_similar(target, bytes, target->run_count - k_max + 1);
+    return nr_planner_count_similar(planner, target, bytes, target->run_count - k_max + 1);
 }
 
 /* The slots of the next level under the source runs. */

@@ -106,7 +106,7 @@ static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, do
         stack = find_stack(planner, slot, k_max - slot->run_count);
         proposal.is_move = true;
     } else {
-        join = nr_planner_count_similar(slot, stack.bytes, slot->run_count - k_max + 1);
+        join = nr_planner_count_similar(planner, slot, stack.bytes, slot->run_count - k_max + 1);
     }
     proposal.first_run = stack.first;
     proposal.run_count = stack.behind - stack.first;

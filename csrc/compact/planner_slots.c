@@ -71,7 +71,7 @@ bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, st
     if (slot->run_count > NR_PLAN_MAX_RUNS)
         proposal.first_run = slot->run_count - NR_PLAN_MAX_RUNS;
     else if (most > 0 && slot->run_count > most)
-        proposal.run_count = nr_planner_count_similar(slot, 0, slot->run_count - most + 1);
+        proposal.run_count = nr_planner_count_similar(planner, slot, 0, slot->run_count - most + 1);
     /* What is merged for space is chosen by what that frees. */
     uint64_t kept = slot->runs[proposal.first_run + proposal.run_count - 1]->bytes;
     if (action == NR_ACTION_SPACE) kept = slot->bottom_bytes;

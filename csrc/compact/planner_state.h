@@ -40,8 +40,10 @@ void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *prop
 bool nr_planner_would_keep(const struct nr_planner *planner, const struct nr_proposal *proposal);
 /* How many of the slot's newest runs a merge takes: at least 'least', and older ones as long as none is larger than
  * all that it is merged with, 'bytes' that come from outside included. So each merge about doubles what a byte is in.
+ * An oldest run that begins to expire is left alone: what joins it would be rewritten each time that a part of it goes.
  */
-size_t nr_planner_count_similar(const struct nr_slot *slot, uint64_t bytes, size_t least);
+size_t nr_planner_count_similar(const struct nr_planner *planner, const struct nr_slot *slot, uint64_t bytes,
+                                size_t least);
 
 void nr_planner_consider_l0(struct nr_planner *planner);
 void nr_planner_consider_level(struct nr_planner *planner, uint32_t level);

@@ -1,6 +1,10 @@
+#include <stdlib.h>
+
+#include "compact/expired.h"
 #include "compact/planner_state.h"
 
-#include <stdlib.h>
+/* Of a lifetime: a run that begins to expire within it is not joined any more. */
+#define EXPIRING_PART 0.1
 
 static uint64_t multiply(uint64_t a, uint64_t b)
 {
@@ -93,12 +97,17 @@ bool nr_planner_is_manual(const struct nr_plan_view *view, nori_slice start, str
     return view->is_manual && nr_bound_above(end, view->manual_start) && nr_bound_above(view->manual_end, start);
 }
 
-size_t nr_planner_count_similar(const struct nr_slot *slot, uint64_t bytes, size_t least)
+size_t nr_planner_count_similar(const struct nr_planner *planner, const struct nr_slot *slot, uint64_t bytes,
+                                size_t least)
 {
     size_t count = 0;
     while (count < slot->run_count && count < NR_PLAN_MAX_RUNS) {
-        if (count >= least && slot->runs[count]->bytes > bytes) break;
-        bytes += slot->runs[count++]->bytes;
+        const struct nr_run *run = slot->runs[count];
+        bool is_oldest = count + 1 == slot->run_count;
+        if (count >= least && run->bytes > bytes) break;
+        if (count >= least && is_oldest && nr_expired_soon(run, planner->view->now_ms, EXPIRING_PART)) break;
+        bytes += run->bytes;
+        count++;
     }
     return count;
 }

@@ -13,6 +13,7 @@ struct model_run {
     uint64_t smallest_sequence, largest_sequence;
     uint64_t smallest_expiry_ms, largest_expiry_ms; /* 0: entries do not expire. */
     uint64_t lifetime_ms;
+    uint64_t unexpiring; /* Of a run whose entries expire. */
     uint64_t fresh;
 };
 
@@ -44,7 +45,7 @@ static inline struct nr_table_slice model_slice(const struct model_run *model, u
         .entry_count = model->entries / parts,
         .delete_count = model->deletes / parts,
         .range_count = model->ranges / parts,
-        .unexpiring_count = model->largest_expiry_ms ? 0 : model->entries / parts,
+        .unexpiring_count = (model->largest_expiry_ms ? model->unexpiring : model->entries) / parts,
         .smallest_expiry_ms = model->smallest_expiry_ms,
         .largest_expiry_ms = model->largest_expiry_ms,
         .lifetime_ms = model->lifetime_ms,

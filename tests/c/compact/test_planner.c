@@ -5,11 +5,13 @@
  *     levels COUNT
  *     level NUMBER                       the slots and runs that follow are its
  *     slot ID [KEY..KEY) k=K rate=N      in order; an empty first or last key: without bound; bytes arriving a second
- *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N fresh=N
+ *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N unexpiring=N fresh=N
  *                                        newest first; the smallest expiry is that of 'since'
- *     busy LEVEL:ID   moving LEVEL [KEY..KEY)   merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)
- * unsplittable ID   pending 0|1 written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of
- * reads read KEY:WEIGHT ...
+ *     busy LEVEL:ID                      a locked slot
+ *     moving LEVEL [KEY..KEY)            guards that move, from that level down
+ *     merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending 0|1
+ *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
+ *     read KEY:WEIGHT ...
  *     => PLAN */
 #include "planner_model.h"
 
@@ -180,6 +182,7 @@ static void parse_run(struct parser *parser, char *text)
     run.largest_expiry_ms = parse_count(text, "expiry=", 0);
     run.smallest_expiry_ms = parse_count(text, "since=", run.largest_expiry_ms);
     run.lifetime_ms = parse_count(text, "life=", 0);
+    run.unexpiring = parse_count(text, "unexpiring=", 0);
     run.fresh = parse_count(text, "fresh=", 0);
     run.smallest_sequence = parse_count(text, "seq=", 1);
     const char *dots = strstr(text, "seq=") ? strstr(strstr(text, "seq="), "..") : NULL;
