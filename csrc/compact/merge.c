@@ -109,6 +109,12 @@ static bool may_wait(const struct nr_merge_job *job, const struct nr_table_prope
            nr_expired_overdue(properties, now_ms) <= NR_EXPIRED_TOLERATED;
 }
 
+/* Whether the output is to have entries of all sequences in [smallest, largest]. */
+static bool are_wanted(const struct nr_merge_job *job, uint64_t smallest, uint64_t largest)
+{
+    return job->to_sequence == 0 || (smallest >= job->from_sequence && largest <= job->to_sequence);
+}
+
 /* Whether 'slice' of input 'index' can be taken over as it is. */
 static bool is_adoptable(const struct merge *merge, size_t index, const struct nr_table_slice *slice)
 {
@@ -117,6 +123,7 @@ static bool is_adoptable(const struct merge *merge, size_t index, const struct n
     const struct nr_table_properties *properties = &slice->file->properties;
     if (slice->bytes < merge->context->options->table_bytes / ADOPT_DIVISOR) return false;
     if (properties->delete_count > 0 || properties->range_count > 0 || !may_wait(job, properties)) return false;
+    if (!are_wanted(job, properties->smallest_sequence, properties->largest_sequence)) return false;
     if (nr_slice_compare(slice->start, input->start) < 0 || nr_bound_compare(slice->end, input->end) > 0) return false;
     if (!is_in_one_target(job, slice)) return false;
     if (merge->tombstones) {
@@ -217,6 +224,7 @@ static nori_status merge_entry(struct merge *merge, struct nori_error *err)
     }
     NR_CHECK(nr_survive_judge(&merge->survive, iter->key, iter->tag, iter->value, &keep, err));
     merge->job->entries_read++;
+    keep = keep && are_wanted(merge->job, nr_tag_sequence(iter->tag), nr_tag_sequence(iter->tag));
     if (keep) {
         NR_CHECK(nr_output_add(&merge->output, iter->key, iter->tag, iter->value, err));
         if (merge->job->counts_fresh && merge->survive.is_newest && nr_tag_type(iter->tag) != NR_TYPE_DELETE &&

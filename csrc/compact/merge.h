@@ -77,7 +77,10 @@ struct nr_merge_job {
     const struct nr_moment *moments; /* Of open snapshots, and last the present. */
     size_t moment_count;
     uint64_t created_ms;
-    bool counts_fresh;   /* Tables are to say of how many of their keys there is nothing older (fresh.h). */
+    bool counts_fresh; /* Tables are to say of how many of their keys there is nothing older (fresh.h). */
+    /* Only entries of sequences in [from, to] are kept; 0, 0: all. Another merge of the inputs keeps the others. There
+     * are no range tombstones then, and no moments between the inputs' entries. */
+    uint64_t from_sequence, to_sequence;
     uint64_t part_bytes; /* The merge may end early once it has written so much; 0: it does not. */
     /* Filled in: whether it did, and the first key that is left. Owned by the caller. */
     bool is_part;

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+#include "compact/output.h"
 
 /* ---------------------------------------------------------------- gathering */
 
@@ -87,11 +88,11 @@ static void add_input(struct nr_work *work, struct nr_run *run, nori_slice start
     if (nr_run_overlaps(run, start, end)) work->inputs[work->input_count++] = (struct nr_merge_input){run, start, end};
 }
 
-/* The merge's outputs: one per target slot; TIER, CLEAN and MERGE_L0 have one, the job's own range. */
+/* The merge's outputs: one per target slot; TIER, CLEAN and MERGE_L0 have one, the job's own range, or two by age. */
 static nori_status gather_targets(const struct nr_plan *plan, struct nr_work *work, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    work->targets = nr_calloc(plan->target_count + 1, sizeof *work->targets);
+    work->targets = nr_calloc(plan->target_count + 2, sizeof *work->targets);
     if (!work->targets) return nr_fail_memory(err, plan->target_count * sizeof *work->targets);
     for (size_t i = 0; i < plan->target_count; i++) {
         struct nr_slot *slot = plan->targets[i].slot;
@@ -239,6 +240,23 @@ static nori_status edit_source(struct nori_engine *engine, const struct nr_versi
     }
 }
 
+/* The newer and the older run in the place of those that both were merged of. */
+static nori_status set_by_age(struct nr_edit *edit, const struct nr_plan *plan, const struct nr_merge_target *results,
+                              struct nori_error *err)
+{
+    const struct nr_slot *slot = plan->slot;
+    size_t count = 0, behind = plan->first_run + plan->run_count;
+    struct nr_run **runs = nr_calloc(slot->run_count + 2, sizeof *runs); /* Borrowed. */
+    if (!runs) return nr_fail_memory(err, slot->run_count * sizeof *runs);
+    for (size_t i = 0; i < plan->first_run; i++) runs[count++] = slot->runs[i];
+    for (size_t i = 0; i < 2; i++)
+        if (results[i].run) runs[count++] = results[i].run;
+    for (size_t i = behind; i < slot->run_count; i++) runs[count++] = slot->runs[i];
+    nori_status rc = nr_edit_set_slot(edit, slot->level, slot->start, slot->k_max, runs, count, err);
+    nr_free(runs);
+    return rc;
+}
+
 /* What the results of a merge of [plan->start, plan->end) change. 'results': one run (or NULL) per target slot, or the
  * one merged run of a plan without target slots. */
 static nori_status edit_plan(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan,
@@ -248,6 +266,7 @@ static nori_status edit_plan(struct nori_engine *engine, const struct nr_version
     nori_status rc = NORI_OK;
     for (size_t i = 0; i < result_count; i++)
         NR_CHECK(nr_edit_add_files(engine, edit, results[i].run, &first_number, err));
+    if (plan->target_count == 0 && result_count == 2) return set_by_age(edit, plan, results, err);
     NR_CHECK(edit_source(engine, version, plan, edit, plan->target_count == 0 ? results[0].run : NULL, err));
     for (size_t i = 0; i < plan->target_count; i++) {
         const struct nr_plan_target *target = &plan->targets[i];
@@ -329,7 +348,7 @@ static nori_status install_merged(struct nori_engine *engine, const struct nr_jo
     NR_CHECK(
         edit_plan(engine, job->version, &job->plan, edit, work->targets, work->target_count, work->first_number, err));
     NR_CHECK(install(engine, edit, err));
-    nr_heat_note_job(engine, job, work->targets, work->first_number);
+    nr_heat_note_job(engine, job, work->targets, work->target_count, work->first_number);
 out:
     nr_edit_destroy(edit);
     return rc;
@@ -361,6 +380,41 @@ static void count_merged(struct nori_engine *engine, struct nr_job *job, const s
     atomic_fetch_add_explicit(&engine->compaction_bytes_read, merging->bytes_read, memory_order_relaxed);
 }
 
+static nori_status execute(struct nori_engine *engine, struct nr_job *job, struct nr_merge_job *merging,
+                           struct nori_error *err)
+{
+    uint64_t begun_ns = nr_clock_thread_ns();
+    nori_status rc = nr_merge_execute(&engine->merging, merging, err);
+    if (rc != NORI_OK) return rc;
+    count_merged(engine, job, merging, nr_clock_thread_ns() - begun_ns);
+    job->work->first_number = NR_MIN(job->work->first_number, merging->first_number);
+    return NORI_OK;
+}
+
+/* The inputs are read twice, for the newer and for the older run. */
+static nori_status execute_by_age(struct nori_engine *engine, struct nr_job *job, uint64_t split_sequence,
+                                  struct nr_merge_job *merging, struct nori_error *err)
+{
+    struct nr_work *work = job->work;
+    work->targets[1] = work->targets[0];
+    merging->part_bytes = 0;
+    merging->from_sequence = split_sequence + 1;
+    merging->to_sequence = NR_MAX_SEQUENCE;
+    nori_status rc = execute(engine, job, merging, err);
+    if (rc != NORI_OK) return rc;
+    merging->targets = &work->targets[1];
+    merging->from_sequence = 0;
+    merging->to_sequence = split_sequence;
+    rc = execute(engine, job, merging, err);
+    if (rc == NORI_OK) {
+        work->target_count = 2;
+        return NORI_OK;
+    }
+    nr_output_discard(&engine->merging, work->targets[0].run, work->first_number);
+    work->targets[0].run = NULL;
+    return rc;
+}
+
 /* From plan->start to plan->end or, of a large merge, to a key in between. */
 nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct nori_error *err)
 {
@@ -384,10 +438,10 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.created_ms = nr_engine_now_ms(engine);
     merging.counts_fresh = job->plan.counts_fresh;
     merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
-    uint64_t begun_ns = nr_clock_thread_ns();
-    NR_CHECK(nr_merge_execute(&engine->merging, &merging, err));
-    count_merged(engine, job, &merging, nr_clock_thread_ns() - begun_ns);
-    work->first_number = merging.first_number;
+    work->first_number = UINT64_MAX;
+    uint64_t split_sequence = nr_ages_split(engine, job);
+    NR_CHECK(split_sequence > 0 ? execute_by_age(engine, job, split_sequence, &merging, err)
+                                : execute(engine, job, &merging, err));
     work->is_part = merging.is_part;
 out:
     work->part_end = merging.part_end;

@@ -461,7 +461,7 @@ void nr_arrivals_clear(struct nr_arrivals *arrivals);
 /* A job was installed: what its slots got from above, and what was written for them ('first_number' as in
  * nr_merge_job). Its slots are still busy. */
 void nr_heat_note_job(struct nori_engine *engine, const struct nr_job *job, const struct nr_merge_target *results,
-                      uint64_t first_number);
+                      size_t result_count, uint64_t first_number);
 /* Likewise, of one that moves its runs. */
 void nr_heat_note_move(struct nori_engine *engine, const struct nr_version *version, const struct nr_plan *plan);
 
@@ -542,6 +542,11 @@ NORI_WARN_UNUSED nori_status nr_shift_install(struct nori_engine *engine, const 
                                               struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_join_install(struct nori_engine *engine, const struct nr_plan *plan,
                                              struct nori_error *err);
+
+/* ---------------------------------------------------------------- cleaning by age (ages.c) */
+
+/* The last sequence of what a job is to put apart as the older of two runs; 0: it makes one. */
+uint64_t nr_ages_split(struct nori_engine *engine, const struct nr_job *job);
 
 /* ---------------------------------------------------------------- cut runs (recount.c) */
 

@@ -117,12 +117,13 @@ static void count_arrived(const struct nr_version *version, const struct nr_plan
 }
 
 void nr_heat_note_job(struct nori_engine *engine, const struct nr_job *job, const struct nr_merge_target *results,
-                      uint64_t first_number)
+                      size_t result_count, uint64_t first_number)
 {
     const struct nr_plan *plan = &job->plan;
     if (plan->action == NR_ACTION_MERGE_L0) return; /* Level 0 is no slot of its own. */
     nr_mutex_lock(&engine->lock);
-    if (plan->target_count == 0) plan->slot->activity->state.bytes_rewritten += new_bytes(results[0].run, first_number);
+    for (size_t i = 0; i < result_count && plan->target_count == 0; i++)
+        plan->slot->activity->state.bytes_rewritten += new_bytes(results[i].run, first_number);
     for (size_t i = 0; i < plan->target_count; i++) {
         plan->targets[i].slot->activity->state.bytes_rewritten += new_bytes(results[i].run, first_number);
         count_arrived(job->version, plan, plan->targets[i].slot);
