@@ -15,6 +15,8 @@
 #define MAX_URGENCY 8.0
 /* Newer runs of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
+/* As many as the slots under a table hold runs beside it. */
+#define MAX_MET 16
 
 static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot)
 {
@@ -94,6 +96,57 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
     space_out->bound_bytes = headroom(view->options, space_out->bottom_bytes);
 }
 
+/* What the newer runs have of tables of which most lies elsewhere, or nowhere any more. */
+static uint64_t shared_bytes(const struct nr_slot *slot)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i + 1 < slot->run_count; i++) {
+        const struct nr_run *run = slot->runs[i];
+        for (size_t j = 0; j < run->slice_count; j++)
+            if (run->slices[j].bytes < run->slices[j].file->file_bytes / 2) bytes += run->slices[j].bytes;
+    }
+    return bytes;
+}
+
+/* Files met last. Slices of one lie in neighbouring slots. */
+struct met {
+    const struct nr_table_file *files[MAX_MET];
+    size_t next;
+};
+
+static bool is_met(struct met *met, const struct nr_table_file *file)
+{
+    for (size_t i = 0; i < MAX_MET; i++)
+        if (met->files[i] == file) return true;
+    met->files[met->next++ % MAX_MET] = file;
+    return false;
+}
+
+/* Of the tables that newer runs of the level have a small part of, what no slice of the level refers to, about. */
+static uint64_t unreferenced_bytes(const struct nr_level *slots)
+{
+    struct met met = {0};
+    uint64_t held = 0, referenced = 0;
+    for (size_t i = 0; i < slots->slot_count; i++) {
+        const struct nr_slot *slot = nr_level_slot(slots, i);
+        for (size_t j = 0; j < slot->run_count; j++) {
+            const struct nr_run *run = slot->runs[j];
+            for (size_t k = 0; k < run->slice_count; k++) {
+                if (run->slices[k].bytes >= run->slices[k].file->file_bytes / 2) continue;
+                referenced += run->slices[k].bytes;
+                held += is_met(&met, run->slices[k].file) ? 0 : run->slices[k].file->file_bytes;
+            }
+        }
+    }
+    return held - NR_MIN(held, referenced);
+}
+
+static double urgency_of(double fill)
+{
+    if (fill < BEGIN_PART) return 0;
+    return NR_MIN(fill < 1 ? 0.5 + (fill - BEGIN_PART) * 5 : 1 + (fill - 1) * 15, MAX_URGENCY);
+}
+
 /* Whether no slot of the chunk has a part that would be offered, or, where there is no more room, be taken. */
 static bool is_passed(const struct nr_planner *planner, const struct nr_slot_chunk *chunk, double urgency,
                       double most_part)
@@ -104,26 +157,49 @@ static bool is_passed(const struct nr_planner *planner, const struct nr_slot_chu
     return part <= 0 || (urgency <= 0 && !may_be_over) || !nr_planner_would_keep(planner, &best);
 }
 
+/* A slot of which 'part' is not wanted, as much as 'most_part' at most if that is bounded. */
+static void offer(struct nr_planner *planner, struct nr_slot *slot, double part, double most_part, double urgency)
+{
+    bool is_over_share = part > most_part;
+    if (part <= 0 || (urgency <= 0 && !is_over_share)) return;
+    (void)nr_planner_offer_tier(planner, NR_ACTION_SPACE, slot, 0, is_over_share ? NR_MAX(urgency, 1) : urgency);
+}
+
+static void offer_newer(struct nr_planner *planner, const struct nr_level *slots, double most_part, double urgency)
+{
+    for (size_t i = 0; i < slots->chunk_count; i++) {
+        const struct nr_slot_chunk *chunk = slots->chunks[i];
+        if (is_passed(planner, chunk, urgency, most_part)) continue;
+        for (size_t j = 0; j < chunk->count; j++)
+            offer(planner, chunk->slots[j], nr_slot_newer_part(chunk->slots[j]), most_part, urgency);
+    }
+}
+
+static void offer_shared(struct nr_planner *planner, const struct nr_level *slots, double most_part, double urgency)
+{
+    for (size_t i = 0; i < slots->slot_count; i++) {
+        struct nr_slot *slot = nr_level_slot(slots, i);
+        uint64_t bytes = shared_bytes(slot);
+        offer(planner, slot, (double)bytes / (double)NR_MAX(slot->bytes - bytes, 1), most_part, urgency);
+    }
+}
+
 void nr_planner_consider_space(struct nr_planner *planner)
 {
     const struct nr_space *space = &planner->space;
     const struct nr_level *slots = planner->version->levels[planner->bottom_level];
-    double fill = (double)space->above_bytes / (double)NR_MAX(space->bound_bytes, 1), urgency = 0;
-    uint64_t newer = slots->bytes;
+    double fill = (double)space->above_bytes / (double)NR_MAX(space->bound_bytes, 1);
+    double worthwhile = WORTHWHILE_PART * (double)space->bound_bytes;
     if (space->bound_bytes == UINT64_MAX || slots->max_run_count < 2) return;
-    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->bottom_bytes;
-    if (fill >= BEGIN_PART && (double)newer >= WORTHWHILE_PART * (double)space->bound_bytes)
-        urgency = NR_MIN(fill < 1 ? 0.5 + (fill - BEGIN_PART) * 5 : 1 + (fill - 1) * 15, MAX_URGENCY);
     bool is_much = space->above_bytes > NR_L0_ADMIT_DEPTH * planner->options->memtable.flush_trigger_bytes;
     double most_part = is_much ? 2 * (planner->options->max_space_amp - 1) : INFINITY;
-    for (size_t i = 0; i < slots->chunk_count; i++) {
-        const struct nr_slot_chunk *chunk = slots->chunks[i];
-        if (is_passed(planner, chunk, urgency, most_part)) continue;
-        for (size_t j = 0; j < chunk->count; j++) {
-            double part = nr_slot_newer_part(chunk->slots[j]);
-            if (part <= 0 || (urgency <= 0 && part <= most_part)) continue;
-            (void)nr_planner_offer_tier(planner, NR_ACTION_SPACE, chunk->slots[j], 0,
-                                        part > most_part ? NR_MAX(urgency, 1) : urgency);
-        }
+    uint64_t newer = slots->bytes, shared = 0;
+    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->bottom_bytes;
+    if (fill < 1 || (double)newer >= worthwhile || (double)unreferenced_bytes(slots) < worthwhile) {
+        offer_newer(planner, slots, most_part, (double)newer >= worthwhile ? urgency_of(fill) : 0);
+        return;
     }
+    /* Tables take the space of which slots have a part each: they go when all these are merged. */
+    for (size_t i = 0; i < slots->slot_count; i++) shared += shared_bytes(nr_level_slot(slots, i));
+    offer_shared(planner, slots, most_part, (double)shared >= worthwhile ? urgency_of(fill) : 0);
 }

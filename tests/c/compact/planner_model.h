@@ -15,6 +15,7 @@ struct model_run {
     uint64_t lifetime_ms;
     uint64_t unexpiring; /* Of a run whose entries expire. */
     uint64_t fresh;
+    uint64_t file_bytes; /* Of each slice's; 0: the slice is all of it. */
 };
 
 static inline void model_options(struct nori_options *options)
@@ -57,7 +58,9 @@ static inline struct nr_table_slice model_slice(const struct model_run *model, u
                                    .entries = properties.entry_count,
                                    .deletes = properties.delete_count,
                                    .ranges = properties.range_count};
-    EXPECT_OK(nr_table_file_create(number, slice.bytes, &properties, NULL, NULL, &slice.file, &err), &err);
+    EXPECT_OK(nr_table_file_create(number, NR_MAX(slice.bytes, model->file_bytes), &properties, NULL, NULL, &slice.file,
+                                   &err),
+              &err);
     return slice;
 }
 

@@ -6,10 +6,11 @@
  *     level NUMBER                       the slots and runs that follow are its
  *     slot ID [KEY..KEY) k=K rate=N      in order; an empty first or last key: without bound; bytes arriving a second
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N unexpiring=N fresh=N
- *                                        newest first; the smallest expiry is that of 'since'
+ *         file=N                         newest first; the smallest expiry is that of 'since'
  *     busy LEVEL:ID                      a locked slot
  *     moving LEVEL [KEY..KEY)            guards that move, from that level down
  *     merging NEWEST..OLDEST   oldest SEQUENCE   now MS   manual [KEY..KEY)   unsplittable ID   pending 0|1
+ *     unreferenced BYTES
  *     written KEY:WEIGHT ...             what the sketch of writes has seen, and the one of reads
  *     read KEY:WEIGHT ...
  *     => PLAN */
@@ -184,6 +185,7 @@ static void parse_run(struct parser *parser, char *text)
     run.lifetime_ms = parse_count(text, "life=", 0);
     run.unexpiring = parse_count(text, "unexpiring=", 0);
     run.fresh = parse_count(text, "fresh=", 0);
+    run.file_bytes = parse_count(text, "file=", 0);
     run.smallest_sequence = parse_count(text, "seq=", 1);
     const char *dots = strstr(text, "seq=") ? strstr(strstr(text, "seq="), "..") : NULL;
     run.largest_sequence = dots ? strtoull(dots + 2, NULL, 10) : run.smallest_sequence;
@@ -274,6 +276,8 @@ static void parse_view(struct parser *parser, const char *word, char *text)
         parse_sketch(parser, text, &view->writes);
     else if (!strcmp(word, "read"))
         parse_sketch(parser, text, &view->reads);
+    else if (!strcmp(word, "unreferenced"))
+        view->unreferenced_bytes = strtoull(text, NULL, 10);
     else if (!strcmp(word, "oldest"))
         view->oldest_moment_sequence = strtoull(text, NULL, 10);
     else if (!strcmp(word, "now"))
