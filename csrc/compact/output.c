@@ -151,6 +151,7 @@ static nori_status complete_table(struct nr_output *output, struct nori_error *e
         nori_status unlink_rc NR_UNUSED = nr_dir_unlink(output->context->dir, name, NULL);
         goto out;
     }
+    file->is_new = true;
     output->slices[output->slice_count++] = (struct nr_table_slice){
         .file = file,
         .start = file->properties.smallest,

@@ -123,8 +123,10 @@ nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, 
         if (run->slices[i].file->number < *first_number) continue;
         *first_number = run->slices[i].file->number + 1;
         rc = nr_edit_add_file(edit, run->slices[i].file, err);
-        if (rc == NORI_OK) atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);
-        if (rc == NORI_OK && !engine->merging.model) nr_table_cache_warm(engine->tables, &run->slices[i].file->handle);
+        if (rc != NORI_OK) break;
+        run->slices[i].file->is_new = false;
+        atomic_fetch_add(&engine->file_bytes, run->slices[i].file->file_bytes);
+        if (!engine->merging.model) nr_table_cache_warm(engine->tables, &run->slices[i].file->handle);
     }
     return rc;
 }
@@ -143,7 +145,7 @@ void nr_file_unreferenced(void *arg, struct nr_table_file *file)
     nr_mutex_unlock(&engine->obsolete_lock);
     atomic_fetch_add(&engine->obsolete_count, 1);
     atomic_fetch_add(&engine->obsolete_bytes, file->file_bytes);
-    atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
+    if (!file->is_new) atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
 }
 
 /* In the turn. A manifest that a full disk has torn is replaced: the new one needs no marks. */

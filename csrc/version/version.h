@@ -34,6 +34,7 @@ struct nr_table_file {
      */
     void (*on_unreferenced)(void *arg, struct nr_table_file *file);
     void *arg;
+    bool is_new;                /* No edit names it yet. */
     struct nr_table_file *next; /* For whoever took it over in on_unreferenced. */
 };
 
