@@ -8,7 +8,8 @@
 
 The engine's own planner, scheduler, guards and manifest run, in memory and in simulated time, over tables that are
 described instead of made. Keys lie evenly; where writes and reads lie among them, `ranges` say. Within a range all keys are
-alike: what is skewed without order, as Zipf's keys scattered, is not modelled, nor are range deletes and expiry.
+alike: what is skewed without order, as Zipf's keys scattered, is not modelled, nor are range deletes and expiry. The bound on
+space takes all that is newer for new versions: filters, which tell new keys, are not made.
 """
 
 from __future__ import annotations
