@@ -45,6 +45,7 @@ static nori_status count_reads(struct nr_simulation *simulation, struct nori_err
     uint64_t now_us = now_of(simulation), elapsed_us = now_us - simulation->read_us;
     if (elapsed_us < interval_us(simulation) / 10) return NORI_OK;
     simulation->read_us = now_us;
+    if (simulation->is_loading) return NORI_OK; /* Traffic comes after it. */
     if (simulation->params.reads_per_sec <= 0 && simulation->params.scans_per_sec <= 0) return NORI_OK;
     return nr_sim_read(simulation, (double)elapsed_us / 1e6, err);
 }
@@ -268,6 +269,7 @@ nori_status nr_sim_run(struct nr_simulation *simulation, double entries, double 
                       .is_load = is_load,
                       .is_patient = true};
     nori_status rc = NORI_OK;
+    simulation->is_loading = is_load;
     for (;;) {
         if (run.left <= 0 && !drain) break;
         if (run.left <= 0) rotate(simulation);
