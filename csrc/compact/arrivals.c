@@ -46,10 +46,25 @@ static void sum_trees(const struct nr_version *version, uint32_t number)
     }
 }
 
-static void share_rates(const struct nr_version *version, uint32_t number)
+static double mean_rate(const struct nr_level *level)
+{
+    double rate = 0;
+    for (size_t i = 0; i < level->slot_count; i++) rate += state_of(level, i)->mean_write_rate;
+    return rate;
+}
+
+/* Of what comes to a level the part that goes on to the next one. What is still there may. */
+static double part_passed(const struct nr_level *level, const struct nr_level *below, double memory_secs)
+{
+    double came = mean_rate(level) * memory_secs, went = mean_rate(below) * memory_secs;
+    return went + (double)level->bytes < came ? (went + (double)level->bytes) / came : 1;
+}
+
+static void share_rates(const struct nr_version *version, uint32_t number, double memory_secs)
 {
     const struct nr_level *level = version->levels[number];
     struct children children = begin(version, number);
+    double passed = children.level ? part_passed(level, children.level, memory_secs) : 0;
     for (size_t i = 0; i < level->slot_count; i++) {
         const struct nr_slot *slot = nr_level_slot(level, i);
         const struct nr_activity_state *state = &slot->activity->state;
@@ -57,16 +72,16 @@ static void share_rates(const struct nr_version *version, uint32_t number)
         find(&children, slot);
         for (size_t j = children.first; j < children.last; j++) {
             struct nr_activity_state *child = state_of(children.level, j);
-            child->arrival_rate = below > 0 ? state->arrival_rate * (double)child->tree_bytes / below : 0;
+            child->arrival_rate = below > 0 ? passed * state->arrival_rate * (double)child->tree_bytes / below : 0;
         }
     }
 }
 
-void nr_arrivals_expect(const struct nr_version *version)
+void nr_arrivals_expect(const struct nr_version *version, double memory_secs)
 {
     for (uint32_t number = (uint32_t)version->level_count; number-- > 1;) sum_trees(version, number);
     for (size_t i = 0; version->level_count > 1 && i < version->levels[1]->slot_count; i++)
         state_of(version->levels[1], i)->arrival_rate = state_of(version->levels[1], i)->write_rate;
     for (uint32_t number = 1; number + 1 < version->level_count; number++)
-        if (number == 1 || is_cut(version->levels[number])) share_rates(version, number);
+        if (number == 1 || is_cut(version->levels[number])) share_rates(version, number, memory_secs);
 }

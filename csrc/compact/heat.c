@@ -38,6 +38,7 @@ bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, d
     counts = nr_activity_take(activity);
     state->read_rate = blend(state->read_rate, (double)(counts.searches + counts.sheltered) / seconds, weight);
     state->write_rate = blend(state->write_rate, (double)counts.bytes_arrived / seconds, weight);
+    state->mean_write_rate += weight * ((double)counts.bytes_arrived / seconds - state->mean_write_rate);
     state->scan_rate = blend(state->scan_rate, (double)counts.scans / seconds, weight);
     state->recent_reads = at_least(counts.searches + counts.sheltered);
     state->recent_scans = at_least(counts.scans);

@@ -23,7 +23,7 @@ static void fold_all(struct nori_engine *engine, const struct nr_version *versio
             nr_heat_fold(activity, now_us, options->heat_alpha, options->heat_decay_interval_secs);
         }
     }
-    nr_arrivals_expect(version);
+    nr_arrivals_expect(version, options->heat_decay_interval_secs / NR_MAX(options->heat_alpha, 1e-3));
     engine->heat_folded_us = now_us;
 }
 

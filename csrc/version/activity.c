@@ -85,6 +85,7 @@ void nr_activity_share(struct nr_activity *into, const struct nr_activity *from,
         state->probes_per_read = (state->probes_per_read * reads + old->probes_per_read * more) / (reads + more);
     state->read_rate += more;
     state->write_rate += old->write_rate * part;
+    state->mean_write_rate += old->mean_write_rate * part;
     state->scan_rate += old->scan_rate * part;
     state->arrival_rate += old->arrival_rate * part;
     state->recent_reads += old->recent_reads * part;

@@ -67,6 +67,20 @@ TEST(a_rate_rises_four_times_as_fast_as_it_falls)
     }
 }
 
+TEST(bytes_that_come_in_few_large_parts_have_their_mean)
+{
+    struct nr_activity *activity = make_activity();
+    activity->state.folded_at_us = SECOND;
+    double sum = 0;
+    for (uint64_t second = 2; second <= 4001; second++) {
+        if (second % 40 == 0) nr_activity_count_arrived(activity, 0, 4000);
+        EXPECT(nr_heat_fold(activity, second * SECOND, 0.1, 1));
+        if (second > 2001) sum += activity->state.mean_write_rate;
+    }
+    EXPECT_ABOUT(sum / 2000, 100); /* As an average over parts; the rate that rises fast is above it. */
+    nr_activity_unref(activity);
+}
+
 TEST(few_accesses_are_carried_over_until_there_are_more_or_the_interval_is_over)
 {
     struct nr_activity *activity = make_activity();
@@ -99,6 +113,7 @@ TEST(each_kind_has_its_rate_and_probes_are_those_of_reads_that_searched)
     EXPECT_ABOUT(activity->state.read_rate, 16.4);
     EXPECT_ABOUT(activity->state.scan_rate, 0.1);
     EXPECT_ABOUT(activity->state.write_rate, 500);
+    EXPECT_ABOUT(activity->state.mean_write_rate, 500);
     EXPECT_ABOUT(activity->state.probes_per_read, 3);
     EXPECT_EQ(activity->state.searches, 100);
     EXPECT_EQ(activity->state.bytes_arrived, 5000);

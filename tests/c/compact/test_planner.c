@@ -87,7 +87,7 @@ static void end_slot(struct parser *parser)
         model_slot_create(parser->level, parser->slot_id, parser->slot_start, parser->slot_end, parser->slot_k,
                           parser->runs, parser->run_count);
     if (parser->level > 0)
-        parser->slots[parser->slot_count - 1]->activity->state.write_rate = (double)parser->slot_rate;
+        parser->slots[parser->slot_count - 1]->activity->state.mean_write_rate = (double)parser->slot_rate;
     parser->run_count = 0;
     parser->has_slot = false;
 }
