@@ -54,6 +54,18 @@ void nr_histogram_summary(const struct nr_histogram *histogram, struct nori_late
     latency_out->max = max_ns / 1000;
 }
 
+double nr_histogram_quantile_ns(const struct nr_histogram *histogram, double share)
+{
+    uint64_t count = 0, below = 0;
+    for (unsigned i = 0; i < NR_HISTOGRAM_BUCKETS; i++)
+        count += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
+    for (unsigned i = 0; i < NR_HISTOGRAM_BUCKETS && count > 0; i++) {
+        below += atomic_load_explicit(&histogram->buckets[i], memory_order_relaxed);
+        if ((double)below > share * (double)(count - 1)) return middle_of(i);
+    }
+    return 0;
+}
+
 const double *nori_latency_bounds(void)
 {
     static const double bounds_us[NORI_LATENCY_BUCKETS] = {0.25, 0.5,  1,    2,     4,     8,     16,  32,

@@ -19,6 +19,8 @@ struct nr_histogram {
 void nr_histogram_record(struct nr_histogram *histogram, uint64_t nanoseconds); /* Does not touch 'count'. */
 /* Microseconds. All zero without samples. */
 void nr_histogram_summary(const struct nr_histogram *histogram, struct nori_latency *latency_out);
+/* The time up to which 'share' (0..1) of the samples lie; 0 without any. */
+double nr_histogram_quantile_ns(const struct nr_histogram *histogram, double share);
 /* By nori_latency_bounds, the rest last. */
 void nr_histogram_counts(const struct nr_histogram *histogram, uint64_t counts_out[NORI_LATENCY_BUCKETS + 1]);
 

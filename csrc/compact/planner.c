@@ -169,7 +169,7 @@ static void add_target(struct nr_plan *plan, struct nr_slot *target, size_t join
 /* How many runs of a slot below join what is merged into it. */
 static size_t count_joined(const struct nr_planner *planner, const struct nr_plan *plan, const struct nr_slot *target)
 {
-    uint32_t k_max = nr_planner_slot_k(planner->options, target);
+    uint32_t k_max = nr_planner_arrival_k(planner->options, target);
     const struct nr_slot *level0 = nr_version_level0(planner->version);
     uint64_t bytes = 0;
     if (plan->is_move) return 0;

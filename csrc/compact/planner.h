@@ -129,6 +129,9 @@ uint64_t nr_planner_level_target(const struct nr_version *version, const struct 
 uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t level);
 /* Most runs that a slot may hold under the options' strategy. */
 uint32_t nr_planner_slot_k(const struct nori_options *options, const struct nr_slot *slot);
+/* To how many what arrives is merged: fewer, where that is wanted, which costs nothing before. Under the engine's lock.
+ */
+uint32_t nr_planner_arrival_k(const struct nori_options *options, const struct nr_slot *slot);
 
 /* Design 5, the space bound: what lies in bottom runs or is of keys of which a bottom slot has nothing older; what does
  * not; how much that may be. */

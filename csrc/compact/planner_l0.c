@@ -86,7 +86,7 @@ static struct stack find_stack(const struct nr_planner *planner, const struct nr
 static bool offer_admission(struct nr_planner *planner, struct nr_slot *slot, double urgency)
 {
     struct nr_proposal proposal = {.action = NR_ACTION_ADMIT, .slot = slot, .urgency = urgency};
-    uint32_t k_max = nr_planner_slot_k(planner->options, slot);
+    uint32_t k_max = nr_planner_arrival_k(planner->options, slot);
     uint64_t split_bytes = planner->split_bytes[1];
     size_t join = 0;
 

@@ -34,7 +34,7 @@ static struct below look_below(const struct nr_planner *planner, const struct nr
         const struct nr_slot *target = nr_level_slot(next, i);
         if (!nr_bound_above(slot->end, target->start)) break;
         if (!nr_planner_is_under(planner, slot, 0, l0_first, l0_count, target)) continue;
-        uint32_t k_max = nr_planner_slot_k(planner->options, target);
+        uint32_t k_max = nr_planner_arrival_k(planner->options, target);
         below.count++;
         below.bytes += target->bytes;
         below.busy_count += nr_planner_is_busy(planner->view, target);
@@ -102,7 +102,7 @@ static bool is_ripe(const struct nr_planner *planner, const struct nr_slot *slot
                     double arriving)
 {
     double bytes = (double)slot->bytes, joining = (double)below->joining_bytes;
-    if (nr_planner_slot_k(planner->options, slot) > 1) return bytes + arriving >= joining;
+    if (nr_planner_arrival_k(planner->options, slot) > 1) return bytes + arriving >= joining;
     return bytes * bytes >= 2 * arriving * joining;
 }
 

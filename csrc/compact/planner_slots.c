@@ -119,8 +119,9 @@ static uint64_t expected_arrival(struct nr_planner *planner, const struct nr_slo
 
 /* A slot below level 1, where the next run that arrives would be merged with those that are there, hands down before
  * that if this is better. What lies over level 1 goes along when it arrives. */
-static void consider_ripe(struct nr_planner *planner, struct nr_slot *slot, uint32_t k_max)
+static void consider_ripe(struct nr_planner *planner, struct nr_slot *slot)
 {
+    uint32_t k_max = nr_planner_arrival_k(planner->options, slot);
     if (slot->level == 1 || slot->level >= planner->bottom_level || slot->run_count < k_max) return;
     uint64_t arriving = k_max > 1 ? 0 : expected_arrival(planner, slot);
     if (k_max > 1 || arriving > 0) (void)nr_planner_offer_ripe(planner, slot, 0, 0, arriving, FULL_URGENCY);
@@ -137,7 +138,7 @@ static void consider_slot(struct nr_planner *planner, struct nr_slot *slot, doub
         (void)nr_planner_offer_tier(planner, NR_ACTION_LEVEL, slot, 0, base + LEVEL_URGENCY);
     else if (slot->run_count > k_max)
         (void)nr_planner_offer_relief(planner, slot, base + (double)slot->run_count / (double)k_max);
-    consider_ripe(planner, slot, k_max);
+    consider_ripe(planner, slot);
     if (over_target > 1)
         (void)nr_planner_offer_promote(planner, slot, NR_MIN(0.5 + 2 * (over_target - 1), OVER_TARGET_MAX_URGENCY));
 }

@@ -28,6 +28,12 @@ uint32_t nr_planner_slot_k(const struct nori_options *options, const struct nr_s
     return NR_MIN(slot->k_max, k_global);
 }
 
+uint32_t nr_planner_arrival_k(const struct nori_options *options, const struct nr_slot *slot)
+{
+    uint32_t k_max = nr_planner_slot_k(options, slot), wanted = slot->activity->state.wanted_k;
+    return options->strategy == NORI_STRATEGY_ATLL && wanted > 0 ? NR_MIN(k_max, wanted) : k_max;
+}
+
 uint64_t nr_planner_slot_share(const struct nori_options *options, uint32_t level)
 {
     uint64_t share = options->level1_bytes / (uint64_t)NR_MAX(options->l1_slot_count, 1);

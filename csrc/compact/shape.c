@@ -19,34 +19,38 @@ static double reading_rate(const struct nr_shape_slot *slot, const struct nr_sha
 }
 
 /* Nanoseconds per second that a slot of 'k' runs takes. */
-static double cost_of(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout, uint32_t k)
+static double cost_of(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k)
 {
     double extra_runs = ((double)k - 1) / 2;
-    double rewritten = 1 + (double)fanout / 2 / (double)k;
+    double rewritten = 1 + slot->ratio / 2 / (double)k;
     return extra_runs * reading_rate(slot, costs) + slot->write_rate * rewritten * costs->byte_ns;
 }
 
-/* Whether becoming 'k' runs pays within the interval, by what was read in the last one. */
-static bool is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
-                             double interval_secs)
+uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k_global)
 {
-    double fewer = ((double)slot->k - (double)k) / 2;
-    double run_ns = NR_MAX(reading_ns(costs, slot->read_rate, slot->scan_rate) * interval_secs,
-                           reading_ns(costs, slot->recent_reads, slot->recent_scans));
-    return slot->run_count <= k || fewer * run_ns > (double)slot->bytes * costs->byte_ns;
-}
-
-uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout,
-                          uint32_t k_global, double interval_secs)
-{
-    uint32_t best = k_global, now = slot->k == 0 ? k_global : NR_MIN(slot->k, k_global);
-    struct nr_shape_slot as_it_is = *slot;
-    as_it_is.k = now;
+    uint32_t best = k_global;
     if (reading_rate(slot, costs) <= 0) return k_global;
     for (uint32_t k = k_global; k-- > 1;)
-        if (cost_of(slot, costs, fanout, k) < cost_of(slot, costs, fanout, best)) best = k;
-    if (best >= now) return best;
-    return is_worth_merging(&as_it_is, costs, best, interval_secs) ? best : now;
+        if (cost_of(slot, costs, k) < cost_of(slot, costs, best)) best = k;
+    return best;
+}
+
+/* Until the next arrival, as much as is to come at a time. */
+static double secs_to_arrival(const struct nr_shape_slot *slot, double most)
+{
+    double arriving = (double)slot->bytes / NR_MAX(slot->ratio, 1);
+    return slot->write_rate * most > arriving ? arriving / slot->write_rate : most;
+}
+
+bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
+                               uint64_t bytes, double interval_secs)
+{
+    double fewer = (double)slot->run_count - (double)k, secs = secs_to_arrival(slot, interval_secs);
+    double run_ns = reading_ns(costs, slot->read_rate, slot->scan_rate) * secs;
+    /* No more than was read: what has just begun may end. */
+    double recent_ns = reading_ns(costs, slot->recent_reads, slot->recent_scans);
+    if (slot->recent_secs > secs) recent_ns *= secs / slot->recent_secs;
+    return fewer * NR_MAX(run_ns, recent_ns) > (double)bytes * costs->byte_ns;
 }
 
 static uint32_t k_of_heat(double heat, uint32_t k_global)

@@ -7,6 +7,10 @@
  * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that. Rates that rise are
  * those that were seen last: the folded ones take intervals to follow, and K changes once in an interval.
  *
+ * A K that is wanted rewrites nothing: what arrives next is merged with what is there, as it would be in a slot that
+ * always had it. To merge before that costs the bytes for nothing but the reads of the time between: the slot's K falls
+ * only where these are worth it.
+ *
  * "heat": k = 1 + round(clamp((0.8 - heat) / 0.6, 0, 1) x (k_global - 1)), kept while a margin of 0.05 explains it. */
 #ifndef NR_COMPACT_SHAPE_H
 #define NR_COMPACT_SHAPE_H
@@ -29,12 +33,17 @@ struct nr_shape_slot {
     double scan_rate;                               /* */
     double write_rate;                              /* Bytes arriving per second. */
     double heat;                                    /* 0..1 */
+    double ratio;                                   /* How many times as large as what arrives at a time. */
     double recent_reads, recent_scans, recent_secs; /* As in nr_activity_state. */
 };
 
-/* The K wanted. 'interval_secs': K falls only if the reads saved in that time outweigh the bytes to be rewritten. */
-uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t fanout,
-                          uint32_t k_global, double interval_secs);
+/* The K wanted. */
+uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k_global);
 uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global);
+
+/* Whether to rewrite 'bytes', so that the slot has k runs, is worth more than to wait for what arrives next: by the
+ * reads of the past interval, or of the time until then if that is shorter. */
+bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
+                               uint64_t bytes, double interval_secs);
 
 #endif

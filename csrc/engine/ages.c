@@ -43,7 +43,7 @@ uint64_t nr_ages_split(struct nori_engine *engine, const struct nr_job *job)
 {
     const struct nr_plan *plan = &job->plan;
     if (plan->action != NR_ACTION_CLEAN || engine->merging.model) return 0;
-    uint32_t k_max = nr_planner_slot_k(&engine->options, plan->slot);
+    uint32_t k_max = nr_planner_arrival_k(&engine->options, plan->slot);
     bool is_whole = nr_slice_equal(plan->start, plan->slot->start) && plan->input_bytes <= engine->merging.part_bytes;
     if (!is_whole || plan->slot->run_count - plan->run_count + 2 > k_max) return 0;
     struct ages ages = find_ages(plan->slot, plan->first_run, plan->run_count);

@@ -15,28 +15,38 @@
 #define CALLER_WEIGHT 16.0
 #define MAX_BYTE_NS 100.0
 
-static double probes_per_get(const struct nori_engine *engine)
+/* Gets by where they end: what those that end above level 1 take says nothing of what a run more would. */
+struct gets {
+    double above;           /* The part that ends there: the quickest of all. */
+    double probes_per_deep; /* Runs that one of the others looks into. */
+};
+
+static struct gets measure_gets(const struct nori_engine *engine)
 {
-    uint64_t gets = 0, probes = 0;
+    uint64_t gets = 0, sheltered = 0, probes = 0;
     for (size_t i = 0; i < NR_ARRAY_LEN(engine->stripes); i++) {
         gets += atomic_load_explicit(&engine->stripes[i].gets, memory_order_relaxed);
+        sheltered += atomic_load_explicit(&engine->stripes[i].sheltered, memory_order_relaxed);
         probes += atomic_load_explicit(&engine->stripes[i].runs_probed, memory_order_relaxed);
     }
-    return gets > 0 ? (double)probes / (double)gets : 0;
+    if (gets == 0) return (struct gets){0};
+    /* Gets are counted at their ends, and by others meanwhile. */
+    double deep = (double)(gets - NR_MIN(sheltered, gets - 1));
+    return (struct gets){1 - deep / (double)gets, (double)probes / deep};
 }
 
 /* Measured, but on the simulated disk, where the same seed is to be the same run. */
 static struct nr_shape_costs measure_costs(struct nori_engine *engine)
 {
     struct nr_shape_costs costs = engine->shape_costs;
-    struct nori_latency latency;
     if (engine->env->inline_background) return costs;
-    nr_histogram_summary(&engine->latency[NORI_LATENCY_GET], &latency);
+    struct gets gets = measure_gets(engine);
+    /* The median of those that come to the levels: most find what they need in caches, or all of them do not. */
+    double median_ns = nr_histogram_quantile_ns(&engine->latency[NORI_LATENCY_GET], (1 + gets.above) / 2);
     uint64_t merged = atomic_load_explicit(&engine->compaction_bytes_written, memory_order_relaxed);
     uint64_t cpu_ns = atomic_load_explicit(&engine->compaction_cpu_ns, memory_order_relaxed);
-    /* The median: most gets find what they need in caches, or all of them do not. */
-    double probe_ns = latency.p50 * 1000 / (probes_per_get(engine) + OTHER_PROBES);
-    if (latency.p50 > 0) costs.probe_ns = CALLER_WEIGHT * NR_MIN(NR_MAX(probe_ns, 20), 1e6);
+    double probe_ns = median_ns / (gets.probes_per_deep + OTHER_PROBES);
+    if (median_ns > 0) costs.probe_ns = CALLER_WEIGHT * NR_MIN(NR_MAX(probe_ns, 20), 1e6);
     costs.scan_ns = costs.probe_ns * SCAN_PROBES;
     /* Of small merges most time goes to waiting for the disk, which nobody else does meanwhile. */
     if (merged > (1u << 20)) costs.byte_ns = NR_MIN(NR_MAX((double)cpu_ns / (double)merged, 1), MAX_BYTE_NS);
@@ -45,7 +55,6 @@ static struct nr_shape_costs measure_costs(struct nori_engine *engine)
 
 /* What looking at a level takes. */
 struct looking {
-    struct nr_shape_costs costs;
     struct nr_heat_rates *rates; /* Owned, like the next two; room for the slots of any level. */
     struct nr_heat_density *scratch;
     struct nr_heat *heats;
@@ -58,13 +67,11 @@ static void looking_clear(struct looking *looking)
     nr_free(looking->heats);
 }
 
-static nori_status looking_init(struct looking *looking, struct nori_engine *engine, const struct nr_version *version,
-                                struct nori_error *err)
+static nori_status looking_init(struct looking *looking, const struct nr_version *version, struct nori_error *err)
 {
     size_t most = 0;
     for (size_t level = 1; level < version->level_count; level++)
         most = NR_MAX(most, version->levels[level]->slot_count);
-    looking->costs = measure_costs(engine);
     looking->rates = nr_alloc(most * sizeof *looking->rates);
     looking->scratch = nr_alloc(most * sizeof *looking->scratch);
     looking->heats = nr_alloc(most * sizeof *looking->heats);
@@ -73,22 +80,41 @@ static nori_status looking_init(struct looking *looking, struct nori_engine *eng
     return nr_fail_memory(err, most * sizeof *looking->rates);
 }
 
-static uint32_t wanted_k(const struct nori_engine *engine, const struct looking *looking, const struct nr_slot *slot,
-                         double heat)
+static struct nr_shape_slot describe(const struct nr_slot *slot, const struct nori_options *options)
+{
+    const struct nr_activity_state *state = &slot->activity->state;
+    return (struct nr_shape_slot){
+        .bytes = slot->bytes,
+        .run_count = slot->run_count,
+        .k = slot->k_max,
+        .read_rate = state->read_rate,
+        .scan_rate = state->scan_rate,
+        .write_rate = nr_arrivals_rate(state),
+        .recent_reads = state->recent_reads,
+        .recent_scans = state->recent_scans,
+        .recent_secs = state->recent_secs,
+        .ratio = (double)options->fanout,
+    };
+}
+
+static uint32_t wanted_k(const struct nori_engine *engine, const struct nr_slot *slot, double heat)
 {
     const struct nori_options *options = &engine->options;
-    const struct nr_activity_state *state = &slot->activity->state;
-    uint32_t k_global = (uint32_t)options->k_global;
-    struct nr_shape_slot shape = {.bytes = slot->bytes, .run_count = slot->run_count, .k = slot->k_max, .heat = heat};
-    shape.read_rate = state->read_rate;
-    shape.scan_rate = state->scan_rate;
-    shape.write_rate = nr_arrivals_rate(state);
-    shape.recent_reads = state->recent_reads;
-    shape.recent_scans = state->recent_scans;
-    shape.recent_secs = state->recent_secs;
-    if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, k_global);
-    return nr_shape_by_cost(&shape, &looking->costs, (uint32_t)options->fanout, k_global,
-                            options->heat_decay_interval_secs);
+    struct nr_shape_slot shape = describe(slot, options);
+    shape.heat = heat;
+    if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, (uint32_t)options->k_global);
+    return nr_shape_by_cost(&shape, &engine->costs, (uint32_t)options->k_global);
+}
+
+/* Runs over K are merged at once: that has to be worth it, or there is nothing to merge. */
+static bool may_fall(const struct nori_engine *engine, const struct nr_slot *slot, uint32_t k)
+{
+    const struct nori_options *options = &engine->options;
+    uint64_t bytes = 0;
+    if (slot->run_count <= k || options->k_policy == NORI_K_HEAT) return true;
+    for (size_t i = 0; i + k <= slot->run_count; i++) bytes += slot->runs[i]->bytes;
+    struct nr_shape_slot shape = describe(slot, options);
+    return nr_shape_is_worth_merging(&shape, &engine->costs, k, bytes, options->heat_decay_interval_secs);
 }
 
 /* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */
@@ -101,13 +127,14 @@ static nori_status edit_level(struct nori_engine *engine, const struct nr_level 
     for (size_t i = 0; i < level->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(level, i);
         struct nr_activity_state *state = &slot->activity->state;
-        uint32_t k = wanted_k(engine, looking, slot, looking->heats[i].heat);
-        if (k == nr_planner_slot_k(&engine->options, slot) || nr_job_is_busy(engine, slot)) continue;
+        uint32_t k = nr_planner_slot_k(&engine->options, slot), wanted = wanted_k(engine, slot, looking->heats[i].heat);
+        if (engine->options.k_policy == NORI_K_COST) state->wanted_k = wanted;
+        if (wanted == k || nr_job_is_busy(engine, slot) || (wanted < k && !may_fall(engine, slot, wanted))) continue;
         if (state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
         state->k_changed_at_us = now_us;
-        nori_status rc = nr_edit_set_slot(edit, number, slot->start, k, slot->runs, slot->run_count, err);
+        nori_status rc = nr_edit_set_slot(edit, number, slot->start, wanted, slot->runs, slot->run_count, err);
         if (rc != NORI_OK) return rc;
-        nr_event_note_shape(engine, slot, k, &looking->heats[i]);
+        nr_event_note_shape(engine, slot, wanted, &looking->heats[i]);
         ++*changed;
     }
     return NORI_OK;
@@ -120,11 +147,12 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     struct looking looking;
     struct nr_edit *edit = NULL;
     size_t changed = 0;
-    nori_status rc = looking_init(&looking, engine, version, err);
+    nori_status rc = looking_init(&looking, version, err);
     if (rc != NORI_OK) return rc;
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_locked(engine, version);
+    engine->costs = measure_costs(engine);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
     nr_mutex_unlock(&engine->lock);

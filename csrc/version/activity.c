@@ -88,6 +88,7 @@ void nr_activity_share(struct nr_activity *into, const struct nr_activity *from,
     state->mean_write_rate += old->mean_write_rate * part;
     state->scan_rate += old->scan_rate * part;
     state->arrival_rate += old->arrival_rate * part;
+    if (state->wanted_k == 0) state->wanted_k = old->wanted_k;
     state->recent_reads += old->recent_reads * part;
     state->recent_scans += old->recent_scans * part;
     state->recent_secs = NR_MAX(state->recent_secs, old->recent_secs);

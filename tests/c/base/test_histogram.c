@@ -50,6 +50,17 @@ TEST(percentiles_of_even_samples_are_near)
     EXPECT(latency.max == 1000);
 }
 
+TEST(a_quantile_is_the_time_up_to_which_its_share_lies)
+{
+    memset(&histogram, 0, sizeof(histogram));
+    EXPECT(nr_histogram_quantile_ns(&histogram, 0.5) == 0);
+    for (uint64_t i = 1; i <= 100000; i++) nr_histogram_record(&histogram, i * 10);
+    for (double share = 0.1; share < 1; share += 0.1) {
+        double found = nr_histogram_quantile_ns(&histogram, share);
+        EXPECT(found > share * 1e6 * 0.95 && found < share * 1e6 * 1.05);
+    }
+}
+
 TEST(the_rarest_share_is_not_lost)
 {
     struct nori_latency latency;

@@ -28,6 +28,7 @@ static inline void model_options(struct nori_options *options)
     options->k_global = 4;
     options->l0.max_files = 12;
     options->strategy = NORI_STRATEGY_ATLL;
+    options->heat_decay_interval_secs = 60;
     options->max_space_amp = 1000; /* Cases of the space bound set it. */
     options->memtable.flush_trigger_bytes = 400;
     options->tombstones.density_threshold = 0.5;

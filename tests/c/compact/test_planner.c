@@ -4,7 +4,8 @@
  *     options NAME=NUMBER ...            beside those of planner_model.h
  *     levels COUNT
  *     level NUMBER                       the slots and runs that follow are its
- *     slot ID [KEY..KEY) k=K rate=N      in order; an empty first or last key: without bound; bytes arriving a second
+ *     slot ID [KEY..KEY) k=K wanted=K rate=N
+ *                                        in order; an empty first or last key: without bound; bytes arriving a second
  *     run ID [KEY..KEY)... bytes=N entries=N deletes=N ranges=N seq=N..N expiry=N since=N life=N unexpiring=N fresh=N
  *         file=N                         newest first; the smallest expiry is that of 'since'
  *     busy LEVEL:ID                      a locked slot
@@ -40,6 +41,7 @@ struct parser {
     size_t slot_count;
     uint64_t slot_id;
     uint32_t slot_k;
+    uint32_t slot_wanted;
     uint64_t slot_rate;
     nori_slice slot_start;
     struct nr_bound slot_end;
@@ -86,8 +88,11 @@ static void end_slot(struct parser *parser)
     parser->slots[parser->slot_count++] =
         model_slot_create(parser->level, parser->slot_id, parser->slot_start, parser->slot_end, parser->slot_k,
                           parser->runs, parser->run_count);
-    if (parser->level > 0)
-        parser->slots[parser->slot_count - 1]->activity->state.mean_write_rate = (double)parser->slot_rate;
+    if (parser->level > 0) {
+        struct nr_activity_state *state = &parser->slots[parser->slot_count - 1]->activity->state;
+        state->mean_write_rate = (double)parser->slot_rate;
+        state->wanted_k = parser->slot_wanted;
+    }
     parser->run_count = 0;
     parser->has_slot = false;
 }
@@ -203,6 +208,7 @@ static void parse_slot(struct parser *parser, const char *text)
     parse_range(parser, &rest, &parser->slot_start, &parser->slot_end);
     parser->slot_k = (uint32_t)parse_count(rest, "k=", 0);
     parser->slot_rate = parse_count(rest, "rate=", 0);
+    parser->slot_wanted = (uint32_t)parse_count(rest, "wanted=", 0);
     parser->has_slot = true;
 }
 

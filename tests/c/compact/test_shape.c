@@ -7,7 +7,8 @@ static const struct nr_shape_costs costs = {.probe_ns = 500, .scan_ns = 5000, .b
 /* With a fan-out of 10 and at most 4 runs. */
 static uint32_t by_cost(struct nr_shape_slot slot)
 {
-    return nr_shape_by_cost(&slot, &costs, 10, 4, 60);
+    slot.ratio = 10;
+    return nr_shape_by_cost(&slot, &costs, 4);
 }
 
 static uint32_t by_heat(double heat, uint32_t k)
@@ -43,18 +44,39 @@ TEST(reads_and_writes_are_weighed)
     EXPECT(seen[1] && seen[2] && seen[4]);
 }
 
-TEST(k_falls_only_where_the_reads_of_an_interval_pay_for_the_merge)
+static bool is_worth(struct nr_shape_slot slot)
 {
-    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 100};
-    EXPECT_EQ(by_cost(slot), 4); /* 60 s x 100 x 1.5 x 500 ns are 4.5 ms, the merge 10.5 ms. */
-    slot.read_rate = 1000;
-    EXPECT_EQ(by_cost(slot), 1);
-    slot.read_rate = 100;
-    slot.run_count = 1; /* Nothing to merge. */
+    slot.ratio = 10;
+    return nr_shape_is_worth_merging(&slot, &costs, 1, slot.bytes, 60);
+}
+
+TEST(k_falls_whatever_there_is_to_merge)
+{
+    /* It rewrites nothing: what arrives next finds one run, or makes one of all. */
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .k = 4, .read_rate = 100};
     EXPECT_EQ(by_cost(slot), 1);
 }
 
-TEST(reads_that_begin_count_at_once)
+TEST(runs_are_merged_at_once_only_where_the_reads_of_an_interval_pay_for_it)
+{
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 100};
+    EXPECT(!is_worth(slot)); /* 60 s x 100 x 3 x 500 ns are 9 ms, the merge 10.5 ms. */
+    slot.read_rate = 1000;
+    EXPECT(is_worth(slot));
+    slot.run_count = 1;
+    EXPECT(!is_worth(slot));
+}
+
+TEST(runs_that_the_next_arrival_merges_anyway_are_left_to_it)
+{
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 1000};
+    slot.write_rate = 1e3; /* A tenth of the slot comes after 105 s. */
+    EXPECT(is_worth(slot));
+    slot.write_rate = 1e5; /* After one. */
+    EXPECT(!is_worth(slot));
+}
+
+TEST(reads_that_begin_count_at_once_for_k_and_as_they_were_for_a_merge)
 {
     /* The folded rate is far below what is seen: a K by it would stay for an interval. */
     struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 1000, .write_rate = 2e5};
@@ -62,12 +84,13 @@ TEST(reads_that_begin_count_at_once)
     slot.recent_reads = 200000;
     slot.recent_secs = 5;
     EXPECT_EQ(by_cost(slot), 1);
-    slot.recent_reads = 10000; /* What was read does not pay for the merge yet. */
-    slot.recent_secs = 0.25;
+    slot.write_rate = 0;
     slot.read_rate = 0;
-    EXPECT_EQ(by_cost(slot), 4);
-    slot.run_count = 1;
+    EXPECT(is_worth(slot));
+    slot.recent_reads = 5000; /* What was read does not pay for the merge yet. */
+    slot.recent_secs = 0.25;
     EXPECT_EQ(by_cost(slot), 1);
+    EXPECT(!is_worth(slot));
 }
 
 TEST(heat_decides_by_its_formula)
