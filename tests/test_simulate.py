@@ -56,10 +56,11 @@ def test_options_are_given_as_to_open():
 
 
 def test_reads_of_a_hot_range_are_told_apart():
-    hot = replace(SMALL, ranges=simulate.hot_range(0.05, 0.9), probe_ns=50_000, reads_per_sec=100_000)
+    # A dear probe would have the rest leveled, too.
+    hot = replace(SMALL, ranges=simulate.hot_range(0.05, 0.9), probe_ns=5_000, reads_per_sec=100_000)
     report = simulate.run(hot, **OPTIONS)
     assert len(report.range_read_amp) == 3
-    assert report.range_read_amp[1] < report.range_read_amp[2]
+    assert report.range_read_amp[1] < 0.9 * report.range_read_amp[2]
 
 
 def test_a_large_tree_is_placed_not_written():
