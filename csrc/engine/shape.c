@@ -130,8 +130,10 @@ static nori_status edit_level(struct nori_engine *engine, const struct nr_level 
         uint32_t k = nr_planner_slot_k(&engine->options, slot), wanted = wanted_k(engine, slot, looking->heats[i].heat);
         if (engine->options.k_policy == NORI_K_COST) state->wanted_k = wanted;
         if (wanted == k || nr_job_is_busy(engine, slot) || (wanted < k && !may_fall(engine, slot, wanted))) continue;
-        if (state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
-        state->k_changed_at_us = now_us;
+        /* Where arrivals have brought it about, K only says so: that is not its change of the interval. */
+        bool is_so = wanted < k && slot->run_count <= wanted;
+        if (!is_so && state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
+        if (!is_so) state->k_changed_at_us = now_us;
         nori_status rc = nr_edit_set_slot(edit, number, slot->start, wanted, slot->runs, slot->run_count, err);
         if (rc != NORI_OK) return rc;
         nr_event_note_shape(engine, slot, wanted, &looking->heats[i]);
