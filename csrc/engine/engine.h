@@ -114,7 +114,6 @@ struct nori_engine {
     struct nori_options options;
     struct nr_merge_context merging;
     struct nr_shape_costs shape_costs; /* Where they are not measured. */
-    struct nr_shape_costs costs;       /* As K was decided by them last; 0: not yet. By lock. */
     struct nr_block_cache *blocks;
     struct nr_table_cache *tables;
 

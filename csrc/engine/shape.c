@@ -55,6 +55,7 @@ static struct nr_shape_costs measure_costs(struct nori_engine *engine)
 
 /* What looking at a level takes. */
 struct looking {
+    struct nr_shape_costs costs;
     struct nr_heat_rates *rates; /* Owned, like the next two; room for the slots of any level. */
     struct nr_heat_density *scratch;
     struct nr_heat *heats;
@@ -97,24 +98,26 @@ static struct nr_shape_slot describe(const struct nr_slot *slot, const struct no
     };
 }
 
-static uint32_t wanted_k(const struct nori_engine *engine, const struct nr_slot *slot, double heat)
+static uint32_t wanted_k(const struct nori_engine *engine, const struct looking *looking, const struct nr_slot *slot,
+                         double heat)
 {
     const struct nori_options *options = &engine->options;
     struct nr_shape_slot shape = describe(slot, options);
     shape.heat = heat;
     if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, (uint32_t)options->k_global);
-    return nr_shape_by_cost(&shape, &engine->costs, (uint32_t)options->k_global);
+    return nr_shape_by_cost(&shape, &looking->costs, (uint32_t)options->k_global);
 }
 
 /* Runs over K are merged at once: that has to be worth it, or there is nothing to merge. */
-static bool may_fall(const struct nori_engine *engine, const struct nr_slot *slot, uint32_t k)
+static bool may_fall(const struct nori_engine *engine, const struct looking *looking, const struct nr_slot *slot,
+                     uint32_t k)
 {
     const struct nori_options *options = &engine->options;
     uint64_t bytes = 0;
     if (slot->run_count <= k || options->k_policy == NORI_K_HEAT) return true;
     for (size_t i = 0; i + k <= slot->run_count; i++) bytes += slot->runs[i]->bytes;
     struct nr_shape_slot shape = describe(slot, options);
-    return nr_shape_is_worth_merging(&shape, &engine->costs, k, bytes, options->heat_decay_interval_secs);
+    return nr_shape_is_worth_merging(&shape, &looking->costs, k, bytes, options->heat_decay_interval_secs);
 }
 
 /* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */
@@ -127,9 +130,11 @@ static nori_status edit_level(struct nori_engine *engine, const struct nr_level 
     for (size_t i = 0; i < level->slot_count; i++) {
         struct nr_slot *slot = nr_level_slot(level, i);
         struct nr_activity_state *state = &slot->activity->state;
-        uint32_t k = nr_planner_slot_k(&engine->options, slot), wanted = wanted_k(engine, slot, looking->heats[i].heat);
+        uint32_t k = nr_planner_slot_k(&engine->options, slot),
+                 wanted = wanted_k(engine, looking, slot, looking->heats[i].heat);
         if (engine->options.k_policy == NORI_K_COST) state->wanted_k = wanted;
-        if (wanted == k || nr_job_is_busy(engine, slot) || (wanted < k && !may_fall(engine, slot, wanted))) continue;
+        if (wanted == k || nr_job_is_busy(engine, slot) || (wanted < k && !may_fall(engine, looking, slot, wanted)))
+            continue;
         /* Where arrivals have brought it about, K only says so: that is not its change of the interval. */
         bool is_so = wanted < k && slot->run_count <= wanted;
         if (!is_so && state->k_changed_at_us != 0 && now_us - state->k_changed_at_us < interval_us) continue;
@@ -154,7 +159,7 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_locked(engine, version);
-    engine->costs = measure_costs(engine);
+    looking.costs = measure_costs(engine);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
     nr_mutex_unlock(&engine->lock);
