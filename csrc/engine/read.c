@@ -124,7 +124,7 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     atomic_fetch_add_explicit(&engine->stripes[stripe].gets, 1, memory_order_relaxed);
     if (begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_GET], nr_clock_ns() - begun_ns);
 out:
-    has_missed = read.blocks_read > 0;
+    has_missed = read.blocks_read + read.tables_opened > 0;
     if (rc == NORI_AGAIN)
         nr_read_clear(&read); /* Asked again, and counted then. */
     else
@@ -149,7 +149,7 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
     unsigned around = nr_epoch_enter(&engine->epoch);
     view = read.no_wait ? nr_view_peek(engine) : nr_view_acquire(engine);
     if (!read.no_wait) nr_epoch_leave(&engine->epoch, around);
-    uint64_t blocks_read = 0;
+    uint64_t missed = 0;
     struct nr_moment moment = {atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
                                nr_engine_now_ms(engine)};
     if (snapshot) moment = nr_snapshot_moment(snapshot);
@@ -163,8 +163,8 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
             rc = nr_fail_memory(err, value.size);
         nr_read_clear(&read);
         nr_epoch_leave(&engine->epoch, stripe);
-        if (read.blocks_read != blocks_read) nr_epoch_sweep(&engine->epoch);
-        blocks_read = read.blocks_read;
+        if (read.blocks_read + read.tables_opened != missed) nr_epoch_sweep(&engine->epoch);
+        missed = read.blocks_read + read.tables_opened;
         if (rc == NORI_OK && !read.no_wait) rc = nr_interrupt_poll(err);
     }
     if (rc != NORI_AGAIN) {

@@ -263,7 +263,7 @@ nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_
     rc = nr_judge_read(scan->engine, next_chunk(scan, max_count, max_bytes, count_out, err), err);
     *entries_out = scan->entries;
     if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
-    if (scan->read.blocks_read > 0) nr_epoch_sweep(&scan->engine->epoch);
+    if (scan->read.blocks_read + scan->read.tables_opened > 0) nr_epoch_sweep(&scan->engine->epoch);
     nr_read_account(scan->engine, stripe, &scan->read);
     nr_scan_account(scan->engine, &scan->read);
     nr_call_leave(scan->engine);

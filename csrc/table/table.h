@@ -19,6 +19,7 @@ struct nr_read {
     bool is_scan;    /* Does not make blocks hot; reads ahead. */
     bool skip_cache; /* Compaction and verify: looks into the cache, leaves it as it is. */
     uint64_t runs_probed;
+    uint64_t tables_opened;
     uint64_t blocks_read; /* From disk. */
     uint64_t bytes_read;
     uint64_t cache_hits;
@@ -57,8 +58,8 @@ size_t nr_table_filter_bytes(const struct nr_table *table);
 /* Goes on without its filter: every key may be there. Before any other thread knows the table. */
 void nr_table_drop_filter(struct nr_table *table);
 
-/* What a get that misses pushes out of the cache cannot be freed before its own section ends: whoever had blocks_read
- * calls nr_epoch_sweep after leaving, or memory grows until somebody does.
+/* What a get that misses pushes out of the caches cannot be freed before its own section ends: whoever had blocks_read
+ * or tables_opened calls nr_epoch_sweep after leaving, or memory grows until somebody does.
  *
  * Inside the epoch (value and block stay valid until it is left; read->pinned until nr_read_clear). Adds range
  * tombstones over the key, then, if the filter says maybe, the newest entry at or below lookup->sequence. */

@@ -242,7 +242,7 @@ static struct nr_table *install(struct nr_table_cache *cache, struct nr_table_ha
 /* Counts a get from a table without its filter; the one that makes it worth loading opens the table anew. A failure is
  * none: the table serves as it is. */
 static struct nr_table *find_bare(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_table *bare,
-                                  const struct nr_read *read)
+                                  struct nr_read *read)
 {
     struct nr_table *table;
     uint32_t left = atomic_load_explicit(&handle->bare_gets, memory_order_relaxed);
@@ -256,11 +256,12 @@ static struct nr_table *find_bare(struct nr_table_cache *cache, struct nr_table_
         atomic_store_explicit(&handle->bare_gets, RETRY_BARE_GETS, memory_order_relaxed);
         return bare;
     }
+    read->tables_opened++;
     return install(cache, handle, table, bare);
 }
 
-nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle,
-                                const struct nr_read *read, struct nr_table **table_out, struct nori_error *err)
+nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle, struct nr_read *read,
+                                struct nr_table **table_out, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_table *table = atomic_load_explicit(&handle->table, memory_order_seq_cst);
@@ -278,6 +279,7 @@ nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_ha
         goto out;
     }
     NR_CHECK(open_table(cache, handle->number, &table, err));
+    if (read) read->tables_opened++;
     *table_out = install(cache, handle, table, NULL);
 out:
     return rc;

@@ -39,7 +39,7 @@ void nr_table_cache_destroy(struct nr_table_cache *cache); /* All handles were d
 
 /* Inside the epoch: the open table, opened now if need be (NORI_AGAIN with read->no_wait). */
 NORI_WARN_UNUSED nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_handle *handle,
-                                                 const struct nr_read *read, struct nr_table **table_out,
+                                                 struct nr_read *read, struct nr_table **table_out,
                                                  struct nori_error *err);
 /* Opens the table of a file that is new, if there is room for it, so that the first get need not. A failure is none:
  * the first get tries again. */
