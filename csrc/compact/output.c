@@ -115,6 +115,7 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
         .slot_id = output->slot_id,
         .created_ms = output->created_ms,
         .lifetime_ms = output->lifetime_ms,
+        .is_stamped = output->is_stamped,
     };
     return nr_table_builder_create(&params, &output->builder, err);
 }

@@ -32,6 +32,7 @@ struct nr_output {
     uint64_t entries_written;
     const struct nr_read *input; /* Borrowed; of the inputs' iterators. NULL: memtables. */
     uint64_t held_bytes;         /* The job's part of context->job_bytes. */
+    bool is_stamped;             /* The tables' sequences are yet to be given (table/builder.h). */
     bool is_full;                /* The table under way is to be cut at the next key. */
     uint64_t first_number;       /* Of the files made; UINT64_MAX: none yet. Older ones were taken over. */
 };

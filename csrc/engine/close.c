@@ -158,6 +158,7 @@ static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct
     nori_status first = NORI_OK;
     bool remove_log = false;
     nr_workers_stop(engine);
+    nr_ingests_release(engine);
     if (!is_orderly && engine->wal && !engine->manifest) abandon_log(engine);
     if (is_orderly && engine->wal) remove_log = write_end(engine, &first, err);
     end_storage(engine, remove_log);

@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #define MAX_KEPT_SCRATCH_BYTES (1u << 20)
+#define WAIT_US 10000
 
 bool nr_commit_wants_sync(const struct nori_engine *engine, const struct nori_write_options *options)
 {
@@ -37,19 +38,22 @@ static nori_status rotate_locked(struct nori_engine *engine, struct nori_error *
     return NORI_OK;
 }
 
-nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out, struct nori_error *err)
+/* The memtable written to is empty afterwards, and with 'gates' stays so. */
+static nori_status rotate(struct nori_engine *engine, bool gates, uint64_t *last_sequence_out, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     for (;;) {
         nr_mutex_lock(&engine->commit_lock);
-        if (!nr_memtable_is_empty(engine->active)) rc = rotate_locked(engine, err);
+        bool is_free = !gates || !atomic_load(&engine->is_gated);
+        if (is_free && !nr_memtable_is_empty(engine->active)) rc = rotate_locked(engine, err);
+        if (is_free && gates && rc == NORI_OK) atomic_store(&engine->is_gated, true);
         *last_sequence_out = engine->last_sequence;
         nr_mutex_unlock(&engine->commit_lock);
-        if (rc != NORI_AGAIN) break;
-        /* Too many memtables: one has to be flushed first. */
+        if (is_free && rc != NORI_AGAIN) break;
+        /* Too many memtables: one has to be flushed first. Or another has the gate. */
         nr_workers_kick(engine);
         nr_mutex_lock(&engine->lock);
-        rc = nr_workers_wait_turn(engine, 10000, err);
+        rc = nr_workers_wait_turn(engine, WAIT_US, err);
         nr_mutex_unlock(&engine->lock);
         if (rc != NORI_OK) return rc;
     }
@@ -57,6 +61,38 @@ nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence
     nr_workers_kick(engine);
     nr_pressure_update(engine);
     return rc;
+}
+
+nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out, struct nori_error *err)
+{
+    return rotate(engine, false, last_sequence_out, err);
+}
+
+nori_status nr_commit_gate(struct nori_engine *engine, uint64_t *last_sequence_out, struct nori_error *err)
+{
+    return rotate(engine, true, last_sequence_out, err);
+}
+
+/* Writers wait for the one that has the gate. Not under commit_lock. */
+static nori_status await_gate(struct nori_engine *engine, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    if (NR_LIKELY(!atomic_load(&engine->is_gated))) return NORI_OK;
+    nr_mutex_lock(&engine->lock);
+    while (rc == NORI_OK && atomic_load(&engine->is_gated)) rc = nr_workers_wait_turn(engine, WAIT_US, err);
+    nr_mutex_unlock(&engine->lock);
+    return rc;
+}
+
+void nr_commit_ungate(struct nori_engine *engine, uint64_t sequence)
+{
+    nr_mutex_lock(&engine->commit_lock);
+    engine->last_sequence = sequence;
+    atomic_store(&engine->is_gated, false);
+    nr_mutex_unlock(&engine->commit_lock);
+    nr_mutex_lock(&engine->lock);
+    nr_cond_broadcast(&engine->done_cond);
+    nr_mutex_unlock(&engine->lock);
 }
 
 /* Whether a write above 'since' touched the condition's keys. Under commit_lock. */
@@ -170,6 +206,8 @@ static nori_status commit_locked(struct nori_engine *engine, struct nr_commit *c
     nori_status rc = NORI_OK;
     if (NR_UNLIKELY(atomic_load_explicit(&engine->is_poisoned, memory_order_acquire)))
         return nr_fail_poisoned(engine, err);
+    if (NR_UNLIKELY(atomic_load_explicit(&engine->is_gated, memory_order_relaxed)))
+        return NR_FAIL(err, NORI_AGAIN, "an ingest is the next write");
     if (commit->condition && is_touched(engine, commit->condition)) return NORI_OK;
     if (no_wait && !nr_wal_is_mapped(engine->wal)) return NR_FAIL(err, NORI_AGAIN, "the log is written");
     if (no_wait && nr_workers_want_kick(engine)) return NR_FAIL(err, NORI_AGAIN, "a worker is to be woken");
@@ -245,7 +283,8 @@ static nori_status run(struct nori_engine *engine, struct nr_commit *commit, con
     if (is_synced && no_wait) return NR_FAIL(err, NORI_AGAIN, "the write waits for the disk");
     if (nr_is_timed(atomic_load_explicit(&latency->count, memory_order_relaxed))) begun_ns = nr_clock_ns();
     do {
-        rc = try_commit(engine, commit, no_wait, err);
+        rc = no_wait ? NORI_OK : await_gate(engine, err);
+        if (rc == NORI_OK) rc = try_commit(engine, commit, no_wait, err);
     } while (rc == NORI_AGAIN && !no_wait); /* Too many memtables waited: now the pressure is known, and holds it. */
     if (rc != NORI_OK || !commit->is_applied) return rc;
     if (is_synced) rc = nr_engine_sync(engine, commit->position, err);

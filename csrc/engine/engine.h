@@ -125,8 +125,9 @@ struct nori_engine {
     _Atomic uint64_t ttl_clock_ms;       /* Never goes back. */
     struct nr_mutex view_lock;
     struct nr_mutex pin_lock;
-    struct nr_pin pins NR_GUARDED;      /* By pin_lock: ring, oldest first behind the head. */
-    struct nori_scan *scans NR_GUARDED; /* By pin_lock: all open ones. */
+    struct nr_pin pins NR_GUARDED;          /* By pin_lock: ring, oldest first behind the head. */
+    struct nori_scan *scans NR_GUARDED;     /* By pin_lock: all open ones. */
+    struct nori_ingest *ingests NR_GUARDED; /* By pin_lock: those that have tables under way. */
     struct nr_stripe stripes[NR_EPOCH_STRIPES];
 
     /* Writing: by commit_lock. */
@@ -137,6 +138,7 @@ struct nori_engine {
     size_t active_measure_bytes NR_GUARDED; /* From here on it is full, or pressure is to be measured again. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_buffer scratch NR_GUARDED;
+    _Atomic bool is_gated; /* Writers wait: an ingest is about to be the next write. Stored under commit_lock. */
     _Atomic uint64_t oldest_write_us; /* Of the memtable written to; 0: it is empty. */
     _Atomic bool is_recovery_pending; /* What was replayed is not in tables yet: no sync may be acknowledged. */
     uint64_t recovered_sequence;      /* Fixed at open: the last one replayed. */
@@ -427,10 +429,21 @@ bool nr_commit_wants_sync(const struct nori_engine *engine, const struct nori_wr
 /* Everything up to 'position' on disk. Waits first until what recovery replayed is in tables. */
 NORI_WARN_UNUSED nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position position,
                                             struct nori_error *err);
+/* From here to the ungate no write is begun, and the memtable written to is empty. '*last_sequence_out': the last write
+ * before; the ones up to it may still be in memtables that wait. */
+NORI_WARN_UNUSED nori_status nr_commit_gate(struct nori_engine *engine, uint64_t *last_sequence_out,
+                                            struct nori_error *err);
+/* Writes go on behind 'sequence'. */
+void nr_commit_ungate(struct nori_engine *engine, uint64_t sequence);
 /* The memtable becomes immutable, if it holds anything. Takes commit_lock. '*last_sequence_out': what it holds at most.
  */
 NORI_WARN_UNUSED nori_status nr_engine_rotate(struct nori_engine *engine, uint64_t *last_sequence_out,
                                               struct nori_error *err);
+
+/* ---------------------------------------------------------------- ingest (ingest.c) */
+
+/* The engine ends, and nobody is inside: what ingests have under way is given back. */
+void nr_ingests_release(struct nori_engine *engine);
 
 /* ---------------------------------------------------------------- filters (filters.c) */
 
@@ -482,6 +495,10 @@ void nr_turn_give(struct nori_engine *engine);
  * is installed. Frees nothing of the edit. A failure of the manifest poisons. */
 NORI_WARN_UNUSED nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers,
                                         struct nori_error *err);
+/* In the turn, behind the gate, all memtables flushed: a new newest run of level 0 whose files are stamped with
+ * 'sequence', which is published with it. Durable when it returns. */
+NORI_WARN_UNUSED nori_status nr_install_stamped(struct nori_engine *engine, struct nr_edit *edit, uint64_t sequence,
+                                                struct nori_error *err);
 /* The files of a new run (NULL: none) that are new themselves, with numbers from '*first_number' on, into an edit; then
  * the number is above them: the next run of the same merge may share the last of its files. */
 NORI_WARN_UNUSED nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit,

@@ -79,7 +79,27 @@ static nori_status append(struct nori_engine *engine, const struct nr_edit *edit
     return rc;
 }
 
-nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers, struct nori_error *err)
+/* What is published with the edit, and whether that waits for the disk. */
+struct publication {
+    size_t flushed_layers;
+    uint64_t sequence; /* 0: nothing new. */
+    bool is_durable;
+};
+
+/* A job that sees the version must not begin before the sequence is published: it would take what was written with it
+ * for older than readers of now. */
+static void publish(struct nori_engine *engine, struct nr_view *spare, struct nr_version *version,
+                    const struct publication *publication)
+{
+    nr_mutex_lock(&engine->lock);
+    nr_view_install(engine, spare, version, engine->counters.flushed_sequence, publication->flushed_layers);
+    if (publication->sequence > 0) atomic_store(&engine->published_sequence, publication->sequence);
+    nr_mutex_unlock(&engine->lock);
+    atomic_store(&engine->flushed_sequence, engine->counters.flushed_sequence);
+}
+
+static nori_status install(struct nori_engine *engine, struct nr_edit *edit, const struct publication *publication,
+                           struct nori_error *err)
 {
     struct nr_view *view = nr_view_acquire(engine), *spare = NULL;
     struct nr_version *next = NULL;
@@ -101,18 +121,28 @@ nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t 
 #endif
     if (nr_manifest_is_large(engine->manifest) || nr_manifest_is_torn(engine->manifest))
         NR_CHECK(nr_manifest_renew(engine, view->version, err));
-    NR_CHECK(append(engine, edit, flushed_layers > 0, err));
+    NR_CHECK(append(engine, edit, publication->is_durable, err));
     const struct nr_counters *edited = nr_edit_counters(edit);
     engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
     engine->counters.log_number = NR_MAX(engine->counters.log_number, edited->log_number);
-    nr_view_install(engine, spare, next, engine->counters.flushed_sequence, flushed_layers);
+    publish(engine, spare, next, publication);
     spare = NULL;
-    atomic_store(&engine->flushed_sequence, engine->counters.flushed_sequence);
 out:
     nr_free(spare);
     nr_version_unref(next);
     nr_view_release(view);
     return rc;
+}
+
+nori_status nr_install(struct nori_engine *engine, struct nr_edit *edit, size_t flushed_layers, struct nori_error *err)
+{
+    return install(engine, edit, &(struct publication){flushed_layers, 0, flushed_layers > 0}, err);
+}
+
+nori_status nr_install_stamped(struct nori_engine *engine, struct nr_edit *edit, uint64_t sequence,
+                               struct nori_error *err)
+{
+    return install(engine, edit, &(struct publication){0, sequence, true}, err);
 }
 
 nori_status nr_edit_add_files(struct nori_engine *engine, struct nr_edit *edit, const struct nr_run *run,

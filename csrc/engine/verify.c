@@ -41,7 +41,10 @@ static nori_status verify_file(void *arg, struct nr_table_file *file, struct nor
 {
     struct verification *verification = arg;
     struct nori_engine *engine = verification->engine;
-    struct nr_table_params params = {.dir = engine->dir, .database_id = engine->database_id, .number = file->number};
+    struct nr_table_params params = {.dir = engine->dir,
+                                     .database_id = engine->database_id,
+                                     .number = file->number,
+                                     .largest_sequence = file->properties.largest_sequence};
     struct nr_table *table = NULL;
     struct nori_error error;
     /* Opened anew, past the caches: what is on disk counts. */

@@ -263,8 +263,8 @@ NORI_WARN_UNUSED nori_status nori_open(const char *path, const struct nori_open_
  * goes on. Does nothing in a forked child. Calls in the middle of which a hook or a progress function runs are not
  * waited for: they give back memory and open tables when they end. */
 NORI_WARN_UNUSED nori_status nori_close(struct nori_engine *engine, struct nori_error *error);
-/* Frees the memory of a closed engine. All its snapshots, scans and batches must be gone. Not closed: closes it without
- * the flush, as a crash would. NULL is fine. */
+/* Frees the memory of a closed engine. All its snapshots, scans, batches and ingests must be gone. Not closed: closes
+ * it without the flush, as a crash would. NULL is fine. */
 void nori_destroy(struct nori_engine *engine);
 
 const char *nori_path(const struct nori_engine *engine); /* Absolute, as of open. */
@@ -310,6 +310,27 @@ uint64_t nori_expiry(struct nori_engine *engine, double ttl_secs);
 NORI_WARN_UNUSED nori_status nori_write(struct nori_engine *engine, const struct nori_batch *batch,
                                         const struct nori_write_options *options, uint64_t *sequence_out,
                                         struct nori_error *error);
+
+/* Bulk load: pairs become tables, past log and memtable, and appear all at once, or not at all, when they are
+ * committed: as one write, newer than all that was written until then. Put in batches of some size; not for use by
+ * several threads at once. Where keys ascend from first to last each pair is written once; others are sorted in parts,
+ * which are merged. Of pairs with the same key the last one counts. */
+struct nori_ingest;
+struct nori_ingest_result {
+    uint64_t pairs;    /* Taken. */
+    uint64_t sequence; /* Of all of them; that of the engine if there were none. */
+};
+/* 'sorted': a key below the one before is NORI_INVALID. */
+NORI_WARN_UNUSED nori_status nori_ingest_create(struct nori_engine *engine, bool sorted,
+                                                struct nori_ingest **ingest_out, struct nori_error *error);
+/* The batch, of puts only, is left as it was. After a failure there is only destroy. */
+NORI_WARN_UNUSED nori_status nori_ingest_add(struct nori_ingest *ingest, const struct nori_batch *batch,
+                                             struct nori_error *error);
+/* On disk when it returns. Waits until all memtables are in tables; writers wait for the last of them. */
+NORI_WARN_UNUSED nori_status nori_ingest_commit(struct nori_ingest *ingest, struct nori_ingest_result *result_out,
+                                                struct nori_error *error);
+/* Not committed: nothing remains of it. NULL is fine. Also after the engine's close. */
+void nori_ingest_destroy(struct nori_ingest *ingest);
 
 /* ---------------------------------------------------------------- reading */
 

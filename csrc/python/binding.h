@@ -210,6 +210,9 @@ int py_engine_ass_subscript(PyObject *self, PyObject *key, PyObject *value);
 PyObject *py_engine_update(PyObject *self, PyObject *const *args, Py_ssize_t nargs);
 PyObject *py_engine_inplace_or(PyObject *self, PyObject *other);
 
+/* engine_ingest.c */
+PyObject *py_engine_ingest(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
 /* engine_house.c */
 PyObject *py_engine_sync(PyObject *self, PyObject *ignored);
 PyObject *py_engine_flush(PyObject *self, PyObject *ignored);

@@ -171,6 +171,8 @@ static PyMethodDef engine_methods[] = {
               "The value of the key, which is default from now on where it was absent."),
     PY_METHOD("update", py_engine_update, PY_FAST, "($self, other=(), /)",
               "Stores all of a mapping or an iterable of pairs, in atomic batches of about 1 MiB."),
+    PY_METHOD("ingest", py_engine_ingest, PY_FAST_KEYWORDS, "($self, items, /, *, sorted=False, progress=None)",
+              "Stores all of a mapping or an iterable of pairs at once, past the log: quick for much."),
     PY_METHOD("batch", engine_batch, PY_FAST_KEYWORDS, "($self, *, sync=None)",
               "A batch to fill: writes that happen together, or not at all."),
     PY_METHOD("snapshot", py_snapshot_create, METH_NOARGS, "($self, /)",

@@ -122,6 +122,20 @@ bool nr_block_view_summarized(struct nr_block_view *view, const uint8_t *data, s
     return true;
 }
 
+bool nr_block_stamp(uint8_t *data, size_t size, uint64_t sequence)
+{
+    struct nr_block_view view;
+    struct nr_block_entry entry;
+    if (!nr_block_view_init(&view, data, size)) return false;
+    for (const uint8_t *at = view.data; at < view.limit;) {
+        at = nr_block_entry_decode(at, view.limit, &entry);
+        if (!at || !nr_block_entry_is_known(entry.tag, entry.value_size)) return false;
+        uint8_t *tag = data + (entry.suffix + entry.unshared - view.data);
+        nr_put_fixed64(tag, nr_tag(sequence, (enum nr_entry_type)nr_tag_type(entry.tag)));
+    }
+    return true;
+}
+
 bool nr_block_entry_decode_slow(const uint8_t *at, const uint8_t *limit, struct nr_block_entry *entry_out)
 {
     uint64_t shared, unshared, value_size;

@@ -93,6 +93,9 @@ static inline const uint8_t *nr_block_entry_decode(const uint8_t *at, const uint
     return entry_out->suffix + entry_out->unshared + NR_TAG_BYTES + entry_out->value_size;
 }
 
+/* Gives all entries of the block the sequence. False if they make no sense. */
+bool nr_block_stamp(uint8_t *data, size_t size, uint64_t sequence);
+
 /* Whether the entry is one a table may hold. */
 static inline bool nr_block_entry_is_known(uint64_t tag, size_t value_size)
 {

@@ -389,8 +389,10 @@ nori_status nr_table_builder_finish(struct nr_table_builder *builder, const stru
                                     uint64_t *file_bytes_out, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    struct nr_file_header footer = {
-        .magic = NR_MAGIC_TABLE, .database_id = builder->params.database_id, .number = builder->params.number};
+    struct nr_file_header footer = {.magic = NR_MAGIC_TABLE,
+                                    .read_features = builder->params.is_stamped ? NR_READ_FEATURE_STAMPED : 0,
+                                    .database_id = builder->params.database_id,
+                                    .number = builder->params.number};
     uint8_t footer_bytes[NR_FILE_HEADER_BYTES];
 
     NR_CHECK(end_block(builder, err));

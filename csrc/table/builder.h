@@ -23,6 +23,7 @@ struct nr_table_builder_params {
     uint64_t slot_id;
     uint64_t created_ms;
     uint64_t lifetime_ms; /* Of what expires, as the inputs say; NR_LIFETIME_FROM_NOW: it begins with the table. */
+    bool is_stamped;      /* The sequences of its entries are yet to be given, by the manifest: one for all. */
 };
 #define NR_LIFETIME_FROM_NOW UINT64_MAX
 

@@ -117,6 +117,7 @@ struct loader {
     struct nr_file *file;
     uint64_t database_id;
     uint64_t number;
+    uint64_t largest_sequence; /* As given. */
     uint64_t directory_offset;
     uint8_t *tail; /* Owned: the file from out->data_end up to the footer. */
     bool has_index;
@@ -165,6 +166,7 @@ static nori_status load_footer(struct loader *loader, struct nori_error *err)
     loader->directory_offset = footer.extra[NR_FOOTER_DIRECTORY_OFFSET];
     loader->out->file_bytes = size;
     loader->out->data_end = footer.extra[NR_FOOTER_DATA_END];
+    if (footer.read_features & NR_READ_FEATURE_STAMPED) loader->out->stamp = loader->largest_sequence;
     if (footer.database_id != loader->database_id || footer.number != loader->number || loader->directory_offset > at ||
         footer.extra[NR_FOOTER_DIRECTORY_SIZE] != at - loader->directory_offset ||
         loader->out->data_end > loader->directory_offset) {
@@ -297,15 +299,21 @@ out:
 }
 
 nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id, uint64_t number,
-                             struct nori_error *err)
+                             uint64_t largest_sequence, struct nori_error *err)
 {
-    struct loader loader = {.out = sections, .file = file, .database_id = database_id, .number = number};
+    struct loader loader = {.out = sections,
+                            .file = file,
+                            .database_id = database_id,
+                            .number = number,
+                            .largest_sequence = largest_sequence};
     nori_status rc = NORI_OK;
 
     memset(sections, 0, sizeof(*sections));
     nr_buffer_init(&sections->properties_bytes);
     NR_CHECK(load_footer(&loader, err));
     NR_CHECK(load_directory(&loader, err));
+    if (sections->stamp > 0)
+        sections->properties.smallest_sequence = sections->properties.largest_sequence = sections->stamp;
 out:
     nr_free(loader.tail);
     if (rc != NORI_OK) nr_sections_clear(sections);

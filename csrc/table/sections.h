@@ -29,6 +29,7 @@ NORI_WARN_UNUSED nori_status nr_sections_read(struct nr_file *file, uint64_t off
 struct nr_sections {
     uint64_t file_bytes;
     uint64_t data_end;       /* Blocks lie below. */
+    uint64_t stamp;          /* The sequence of all entries, whatever stands there; 0: what stands there. */
     struct nr_filter filter; /* A table has one of the two, or none. */
     struct nr_ribbon ribbon;
     struct nr_index index;
@@ -37,9 +38,10 @@ struct nr_sections {
     struct nr_buffer properties_bytes;
 };
 
-/* Reads and checks all of it. On failure 'sections' is empty. */
+/* Reads and checks all of it. 'largest_sequence' is what the manifest says, for tables that are stamped. On failure
+ * 'sections' is empty. */
 NORI_WARN_UNUSED nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id,
-                                              uint64_t number, struct nori_error *err);
+                                              uint64_t number, uint64_t largest_sequence, struct nori_error *err);
 void nr_sections_clear(struct nr_sections *sections);
 
 static inline bool nr_sections_have_filter(const struct nr_sections *sections)

@@ -49,7 +49,8 @@ nori_status nr_table_open(const struct nr_table_params *params, struct nr_table 
         rc = nr_fail_memory(err, strlen(table->file->path));
         goto out;
     }
-    NR_CHECK(nr_sections_load(&table->sections, table->file, table->database_id, table->number, err));
+    NR_CHECK(nr_sections_load(&table->sections, table->file, table->database_id, table->number,
+                              params->largest_sequence, err));
     *table_out = table;
     table = NULL;
 out:
@@ -176,6 +177,16 @@ static struct nr_cached_block *allocate_block(const struct nr_table *table, size
     return result;
 }
 
+/* The entries behind a summary of 'summary_bytes' get the table's sequence, if it has one for all. */
+static nori_status stamp(const struct nr_table *table, size_t block, struct nr_cached_block *cached,
+                         size_t summary_bytes, struct nori_error *err)
+{
+    if (NR_LIKELY(table->sections.stamp == 0)) return NORI_OK;
+    if (nr_block_stamp(cached->data + summary_bytes, cached->size - summary_bytes, table->sections.stamp))
+        return NORI_OK;
+    return nr_table_fail_block(table, block, "its entries make no sense", err);
+}
+
 /* Copies a block of bytes behind a summary of them. */
 static nori_status summarize(const struct nr_table *table, size_t block, nori_slice bytes,
                              struct nr_cached_block **block_out, struct nori_error *err)
@@ -192,8 +203,12 @@ static nori_status summarize(const struct nr_table *table, size_t block, nori_sl
         return nr_table_fail_block(table, block, "its restarts make no sense", err);
     }
     memcpy(result->data + nr_block_summary_bytes(view.restart_count), bytes.data, bytes.size);
-    *block_out = result;
-    return NORI_OK;
+    nori_status rc = stamp(table, block, result, nr_block_summary_bytes(view.restart_count), err);
+    if (rc == NORI_OK)
+        *block_out = result;
+    else
+        nr_block_unref(result);
+    return rc;
 }
 
 static nori_status decompress(const struct nr_table *table, size_t block, int compression, nori_slice payload,
@@ -233,6 +248,7 @@ nori_status nr_table_block_create(const struct nr_table *table, size_t block, no
         goto out;
     }
     NR_CHECK(decompress(table, block, compression, payload, result->data + nr_block_summary_bytes(0), size, err));
+    NR_CHECK(stamp(table, block, result, nr_block_summary_bytes(0), err));
     *block_out = result;
     result = NULL;
 out:
@@ -263,6 +279,7 @@ static nori_status read_large(const struct nr_table *table, size_t block, struct
             goto out;
         }
         whole->size = nr_block_summary_bytes(0) + raw_size;
+        NR_CHECK(stamp(table, block, whole, nr_block_summary_bytes(0), err));
         *block_out = whole;
         whole = NULL;
     } else {

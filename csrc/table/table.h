@@ -39,6 +39,7 @@ struct nr_table_params {
     struct nr_epoch *epoch;        /* Borrowed; needed with a cache: iterators enter it to look blocks up. */
     uint64_t database_id;
     uint64_t number;
+    uint64_t largest_sequence; /* As the manifest says. */
 };
 
 /* Opens and verifies footer, index, filter, tombstones, properties. One reference. CORRUPTION, FORMAT, IO (ENOENT ...).

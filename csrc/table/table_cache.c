@@ -18,9 +18,10 @@ struct nr_table_cache {
     struct nr_table_cache_stats stats NR_GUARDED; /* By lock. */
 };
 
-void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number)
+void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number, uint64_t largest_sequence)
 {
     handle->number = number;
+    handle->largest_sequence = largest_sequence;
     atomic_init(&handle->table, NULL);
     atomic_init(&handle->is_used, false);
     atomic_init(&handle->bare_gets, 0);
@@ -156,26 +157,27 @@ static void give_back_descriptors(struct nr_table_cache *cache)
     retire_all(cache, evicted);
 }
 
-static nori_status open_once(struct nr_table_cache *cache, uint64_t number, struct nr_table **table_out,
-                             struct nori_error *err)
+static nori_status open_once(struct nr_table_cache *cache, const struct nr_table_handle *handle,
+                             struct nr_table **table_out, struct nori_error *err)
 {
     const struct nr_table_params params = {.dir = cache->params.dir,
                                            .blocks = cache->params.blocks,
                                            .epoch = cache->params.epoch,
                                            .database_id = cache->params.database_id,
-                                           .number = number};
+                                           .number = handle->number,
+                                           .largest_sequence = handle->largest_sequence};
     return nr_table_open(&params, table_out, err);
 }
 
-static nori_status open_table(struct nr_table_cache *cache, uint64_t number, struct nr_table **table_out,
-                              struct nori_error *err)
+static nori_status open_table(struct nr_table_cache *cache, const struct nr_table_handle *handle,
+                              struct nr_table **table_out, struct nori_error *err)
 {
     struct nori_error own;
-    nori_status rc = open_once(cache, number, table_out, &own);
+    nori_status rc = open_once(cache, handle, table_out, &own);
 
     if (rc == NORI_IO && (own.sys_errno == EMFILE || own.sys_errno == ENFILE)) {
         give_back_descriptors(cache);
-        return open_once(cache, number, table_out, err);
+        return open_once(cache, handle, table_out, err);
     }
     if (rc != NORI_OK && err) *err = own;
     return rc;
@@ -252,7 +254,7 @@ static struct nr_table *find_bare(struct nr_table_cache *cache, struct nr_table_
                                                               memory_order_relaxed))
         ;
     if (left != 1) return bare;
-    if (open_table(cache, handle->number, &table, NULL) != NORI_OK) {
+    if (open_table(cache, handle, &table, NULL) != NORI_OK) {
         atomic_store_explicit(&handle->bare_gets, RETRY_BARE_GETS, memory_order_relaxed);
         return bare;
     }
@@ -278,7 +280,7 @@ nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_ha
         rc = NR_FAIL(err, NORI_AGAIN, "table %" PRIu64 " is not open", handle->number);
         goto out;
     }
-    NR_CHECK(open_table(cache, handle->number, &table, err));
+    NR_CHECK(open_table(cache, handle, &table, err));
     if (read) read->tables_opened++;
     *table_out = install(cache, handle, table, NULL);
 out:
@@ -294,7 +296,7 @@ void nr_table_cache_warm(struct nr_table_cache *cache, struct nr_table_handle *h
                     cache->stats.index_bytes < cache->params.index_budget_bytes &&
                     cache->stats.filter_bytes < cache->params.filter_budget_bytes;
     nr_mutex_unlock(&cache->lock);
-    if (!has_room || open_once(cache, handle->number, &table, NULL) != NORI_OK) return;
+    if (!has_room || open_once(cache, handle, &table, NULL) != NORI_OK) return;
     unsigned stripe = nr_epoch_enter(cache->params.epoch); /* For the table that stays. */
     (void)install(cache, handle, table, NULL);
     nr_epoch_leave(cache->params.epoch, stripe);

@@ -16,13 +16,14 @@ struct nr_table_cache;
 
 struct nr_table_handle {
     uint64_t number;
+    uint64_t largest_sequence;                          /* As the manifest says. */
     _Atomic(struct nr_table *) table;                   /* NULL: not open. Sequentially consistent stores. */
     _Atomic bool is_used;                               /* CLOCK; relaxed. */
     _Atomic uint32_t bare_gets;                         /* Left until the filter is loaded; relaxed. 0: not to be. */
     struct nr_table_handle *previous, *next NR_GUARDED; /* By the cache's lock: the clock's ring; NULL: not in it. */
     bool is_dropped NR_GUARDED; /* By the cache's lock. An open that was under way is not kept. */
 };
-void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number);
+void nr_table_handle_init(struct nr_table_handle *handle, uint64_t number, uint64_t largest_sequence);
 
 struct nr_table_cache_params {
     struct nr_epoch *epoch; /* Borrowed, all. */

@@ -163,7 +163,7 @@ nori_status nr_table_verify(struct nr_table *table, uint64_t *blocks_out, uint64
     nr_buffer_init(&run);
     NR_CHECK(nr_table_acquire_file(table, err));
     has_file = true;
-    NR_CHECK(nr_sections_load(&sections, table->file, table->database_id, table->number, err));
+    NR_CHECK(nr_sections_load(&sections, table->file, table->database_id, table->number, table->sections.stamp, err));
     if (sections.index.block_count != table->sections.index.block_count ||
         sections.data_end != table->sections.data_end) {
         rc = nr_fail_corrupt(err, table->path, -1, "index", "%s: the file is not the one that was opened", table->path);

@@ -17,7 +17,7 @@ nori_status nr_table_file_create(uint64_t number, uint64_t file_bytes, const str
     file->number = number;
     file->file_bytes = file_bytes;
     file->properties = *properties;
-    nr_table_handle_init(&file->handle, number);
+    nr_table_handle_init(&file->handle, number, properties->largest_sequence);
     file->on_unreferenced = on_unreferenced;
     file->arg = arg;
 
@@ -29,6 +29,12 @@ nori_status nr_table_file_create(uint64_t number, uint64_t file_bytes, const str
     file->properties.end.key = nr_slice(keys, end_bytes);
     *file_out = file;
     return NORI_OK;
+}
+
+void nr_table_file_stamp(struct nr_table_file *file, uint64_t sequence)
+{
+    file->properties.smallest_sequence = file->properties.largest_sequence = sequence;
+    file->handle.largest_sequence = sequence;
 }
 
 struct nr_table_file *nr_table_file_ref(struct nr_table_file *file)

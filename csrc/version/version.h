@@ -43,6 +43,8 @@ NORI_WARN_UNUSED nori_status nr_table_file_create(uint64_t number, uint64_t file
                                                   const struct nr_table_properties *properties,
                                                   void (*on_unreferenced)(void *arg, struct nr_table_file *file),
                                                   void *arg, struct nr_table_file **file_out, struct nori_error *err);
+/* All entries of a file whose table is stamped get the sequence. No version knows it yet, and its table is not open. */
+void nr_table_file_stamp(struct nr_table_file *file, uint64_t sequence);
 struct nr_table_file *nr_table_file_ref(struct nr_table_file *file);
 void nr_table_file_unref(struct nr_table_file *file);
 void nr_table_file_free(struct nr_table_file *file);

@@ -111,6 +111,35 @@ static inline nori_status script_scan(struct nori_engine *engine, const struct s
     return rc;
 }
 
+/* Two batches of pairs that do not ascend, all of the write 'number'. */
+static inline nori_status script_ingest(struct nori_engine *engine, struct state *state, int chosen, int number,
+                                        struct nori_error *err)
+{
+    char key[16], value[SCRIPT_VALUE_BYTES + 1];
+    struct nori_ingest *ingest = NULL;
+    struct nori_batch *batch = NULL;
+    struct nori_ingest_result result;
+    nori_status rc = nori_ingest_create(engine, false, &ingest, err);
+    if (rc == NORI_OK) rc = nori_batch_create(&batch, err);
+    script_value(number, value);
+    for (int i = 0; i < 6 && rc == NORI_OK; i++) {
+        int other = (chosen + i * 5) % SCRIPT_KEYS;
+        script_key(other, key);
+        state->from[other] = number;
+        rc = nori_batch_put(batch, nr_slice_text(key), nr_slice_text(value), 0, err);
+        if (rc != NORI_OK || i % 3 != 2) continue;
+        rc = nori_ingest_add(ingest, batch, err);
+        nori_batch_clear(batch);
+    }
+    if (rc != NORI_OK)
+        err->outcome = NORI_NOT_APPLIED;
+    else
+        rc = nori_ingest_commit(ingest, &result, err);
+    nori_batch_destroy(batch);
+    nori_ingest_destroy(ingest);
+    return rc;
+}
+
 /* Step 'step' of the script. Writes are noted in the model before they are tried. */
 static inline nori_status script_step(struct nori_engine *engine, struct model *model, int step, struct nori_error *err)
 {
@@ -140,6 +169,9 @@ static inline nori_status script_step(struct nori_engine *engine, struct model *
         for (int i = chosen; i < last; i++) state->from[i] = 0;
         nori_slice from = nr_slice_text(key), to = nr_slice_text(stop);
         rc = nori_delete_range(engine, &from, &to, &options, err);
+    } else if (step % 43 == 25) {
+        rc = script_ingest(engine, state, chosen, number, err);
+        options.sync = 1; /* It always is. */
     } else if (step % 7 == 3) {
         struct nori_batch *batch = NULL;
         uint64_t sequence;

@@ -20,7 +20,7 @@ static void tables_init(struct tables *tables, size_t max_open_files, size_t ind
         struct nr_table_builder_params params = builder_params(&tables->fixture, i + 1);
         params.block_bytes = 512;
         build(&params, entries, ENTRY_COUNT);
-        nr_table_handle_init(&tables->handles[i], i + 1);
+        nr_table_handle_init(&tables->handles[i], i + 1, 0);
     }
     struct nr_table_cache_params params = {.epoch = &tables->fixture.epoch,
                                            .dir = tables->fixture.dir,
