@@ -1,5 +1,6 @@
 #include "compact/arrivals.h"
 #include "compact/planner_state.h"
+#include "version/references.h"
 
 #define SPLIT_MAX_PARTS 64
 /* New guards cost nothing and make all that follows smaller. */
@@ -72,12 +73,11 @@ bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, st
         proposal.first_run = slot->run_count - NR_PLAN_MAX_RUNS;
     else if (most > 0 && slot->run_count > most)
         proposal.run_count = nr_planner_count_similar(planner, slot, 0, slot->run_count - most + 1);
-    /* What is merged for space is chosen by what that frees. */
     uint64_t kept = slot->runs[proposal.first_run + proposal.run_count - 1]->bytes;
-    if (action == NR_ACTION_SPACE && slot->bottom_bytes < slot->bytes) kept = slot->bottom_bytes;
     for (size_t i = 0; i < proposal.run_count; i++) proposal.bytes += slot->runs[proposal.first_run + i]->bytes;
     proposal.probes = action == NR_ACTION_SPACE ? 0 : proposal.run_count - 1;
     proposal.gain = (double)(proposal.bytes - NR_MIN(kept, proposal.bytes)) / (double)(proposal.bytes + 1);
+    if (action == NR_ACTION_SPACE) proposal.gain = nr_planner_space_gain(nr_slot_newer_part(slot));
     nr_planner_offer(planner, &proposal);
     return true;
 }

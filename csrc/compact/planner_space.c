@@ -5,18 +5,20 @@
  *
  * A merge of all of a bottom slot's runs writes the whole slot for its newer part, so what it costs is the whole over
  * the newer part: the headroom is spent where slots are left to gather, and always the slot with the greatest newer
- * part is merged. So slots are merged at about twice the mean. */
+ * part is merged. So slots are merged at about twice the mean.
+ *
+ * To the newer part belongs what the slot's slices hold of files to which little else refers (references.h). Where two
+ * slots share a table, the first to be merged frees nothing of it, but leaves all the more to the other. */
 #include <math.h>
 
 #include "compact/planner_state.h"
+#include "version/references.h"
 
 /* Merges begin before the bound is reached: they take time. */
 #define BEGIN_PART 0.9
 #define MAX_URGENCY 8.0
-/* Newer runs of bottom slots below this part of the bound are not what takes the space. */
+/* Newer parts of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
-/* As many as the slots under a table hold runs beside it. */
-#define MAX_MET 16
 
 static bool has_data_below(const struct nr_version *version, const struct nr_slot *slot)
 {
@@ -96,51 +98,6 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
     space_out->bound_bytes = headroom(view->options, space_out->bottom_bytes);
 }
 
-/* What the newer runs have of tables of which most lies elsewhere, or nowhere any more. */
-static uint64_t shared_bytes(const struct nr_slot *slot)
-{
-    uint64_t bytes = 0;
-    for (size_t i = 0; i + 1 < slot->run_count; i++) {
-        const struct nr_run *run = slot->runs[i];
-        for (size_t j = 0; j < run->slice_count; j++)
-            if (run->slices[j].bytes < run->slices[j].file->file_bytes / 2) bytes += run->slices[j].bytes;
-    }
-    return bytes;
-}
-
-/* Files met last. Slices of one lie in neighbouring slots. */
-struct met {
-    const struct nr_table_file *files[MAX_MET];
-    size_t next;
-};
-
-static bool is_met(struct met *met, const struct nr_table_file *file)
-{
-    for (size_t i = 0; i < MAX_MET; i++)
-        if (met->files[i] == file) return true;
-    met->files[met->next++ % MAX_MET] = file;
-    return false;
-}
-
-/* Of the tables that newer runs of the level have a small part of, what no slice of the level refers to, about. */
-static uint64_t unreferenced_bytes(const struct nr_level *slots)
-{
-    struct met met = {0};
-    uint64_t held = 0, referenced = 0;
-    for (size_t i = 0; i < slots->slot_count; i++) {
-        const struct nr_slot *slot = nr_level_slot(slots, i);
-        for (size_t j = 0; j < slot->run_count; j++) {
-            const struct nr_run *run = slot->runs[j];
-            for (size_t k = 0; k < run->slice_count; k++) {
-                if (run->slices[k].bytes >= run->slices[k].file->file_bytes / 2) continue;
-                referenced += run->slices[k].bytes;
-                held += is_met(&met, run->slices[k].file) ? 0 : run->slices[k].file->file_bytes;
-            }
-        }
-    }
-    return held - NR_MIN(held, referenced);
-}
-
 static double urgency_of(double fill)
 {
     if (fill < BEGIN_PART) return 0;
@@ -153,7 +110,8 @@ static bool is_passed(const struct nr_planner *planner, const struct nr_slot_chu
 {
     bool may_be_over = chunk->max_newer_part > most_part;
     double part = chunk->max_newer_part;
-    struct nr_proposal best = {.urgency = may_be_over ? NR_MAX(urgency, 1) : urgency, .gain = part / (1 + part)};
+    struct nr_proposal best = {.urgency = may_be_over ? NR_MAX(urgency, 1) : urgency,
+                               .gain = nr_planner_space_gain(part)};
     return part <= 0 || (urgency <= 0 && !may_be_over) || !nr_planner_would_keep(planner, &best);
 }
 
@@ -175,31 +133,17 @@ static void offer_newer(struct nr_planner *planner, const struct nr_level *slots
     }
 }
 
-static void offer_shared(struct nr_planner *planner, const struct nr_level *slots, double most_part, double urgency)
-{
-    for (size_t i = 0; i < slots->slot_count; i++) {
-        struct nr_slot *slot = nr_level_slot(slots, i);
-        uint64_t bytes = shared_bytes(slot);
-        offer(planner, slot, (double)bytes / (double)NR_MAX(slot->bytes - bytes, 1), most_part, urgency);
-    }
-}
-
 void nr_planner_consider_space(struct nr_planner *planner)
 {
     const struct nr_space *space = &planner->space;
     const struct nr_level *slots = planner->version->levels[planner->bottom_level];
     double fill = (double)space->above_bytes / (double)NR_MAX(space->bound_bytes, 1);
     double worthwhile = WORTHWHILE_PART * (double)space->bound_bytes;
-    if (space->bound_bytes == UINT64_MAX || slots->max_run_count < 2) return;
+    if (space->bound_bytes == UINT64_MAX || slots->max_run_count == 0) return;
     bool is_much = space->above_bytes > NR_L0_ADMIT_DEPTH * planner->options->memtable.flush_trigger_bytes;
     double most_part = is_much ? 2 * (planner->options->max_space_amp - 1) : INFINITY;
-    uint64_t newer = slots->bytes, shared = 0;
-    for (size_t i = 0; i < slots->chunk_count; i++) newer -= slots->chunks[i]->bottom_bytes;
-    if (fill < 1 || (double)newer >= worthwhile || (double)unreferenced_bytes(slots) < worthwhile) {
-        offer_newer(planner, slots, most_part, (double)newer >= worthwhile ? urgency_of(fill) : 0);
-        return;
-    }
-    /* Tables take the space of which slots have a part each: they go when all these are merged. */
-    for (size_t i = 0; i < slots->slot_count; i++) shared += shared_bytes(nr_level_slot(slots, i));
-    offer_shared(planner, slots, most_part, (double)shared >= worthwhile ? urgency_of(fill) : 0);
+    uint64_t newer = 0;
+    for (size_t i = 0; i < slots->chunk_count; i++)
+        newer += slots->chunks[i]->held_bytes - NR_MIN(slots->chunks[i]->held_bytes, slots->chunks[i]->bottom_bytes);
+    offer_newer(planner, slots, most_part, (double)newer >= worthwhile ? urgency_of(fill) : 0);
 }

@@ -57,6 +57,11 @@ void nr_planner_consider_guards(struct nr_planner *planner, uint32_t level);
 
 /* Guards in a slot whose data comes to 'bytes', with what is to arrive. */
 bool nr_planner_offer_split(struct nr_planner *planner, struct nr_slot *slot, uint64_t bytes, double urgency);
+/* What is merged for space is chosen by what that frees of the bytes it holds; 'part' of what stays. */
+static inline double nr_planner_space_gain(double part)
+{
+    return part / (1 + part);
+}
 /* The slot's newest runs into one, so that 'most' are left at most (0: all into one). */
 bool nr_planner_offer_tier(struct nr_planner *planner, enum nr_action action, struct nr_slot *slot, size_t most,
                            double urgency);

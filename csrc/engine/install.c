@@ -6,6 +6,7 @@
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+#include "version/references.h"
 
 /* What a compaction releases waits for the next ones, whose edits are synced with its own, but not for more than that:
  * so many files, or as much as so many tables. */
@@ -88,10 +89,11 @@ struct publication {
 
 /* A job that sees the version must not begin before the sequence is published: it would take what was written with it
  * for older than readers of now. */
-static void publish(struct nori_engine *engine, struct nr_view *spare, struct nr_version *version,
-                    const struct publication *publication)
+static void publish(struct nori_engine *engine, struct nr_view *spare, const struct nr_version *before,
+                    struct nr_version *version, const struct publication *publication)
 {
     nr_mutex_lock(&engine->lock);
+    nr_references_update(before, version);
     nr_view_install(engine, spare, version, engine->counters.flushed_sequence, publication->flushed_layers);
     if (publication->sequence > 0) atomic_store(&engine->published_sequence, publication->sequence);
     nr_mutex_unlock(&engine->lock);
@@ -125,7 +127,7 @@ static nori_status install(struct nori_engine *engine, struct nr_edit *edit, con
     const struct nr_counters *edited = nr_edit_counters(edit);
     engine->counters.flushed_sequence = NR_MAX(engine->counters.flushed_sequence, edited->flushed_sequence);
     engine->counters.log_number = NR_MAX(engine->counters.log_number, edited->log_number);
-    publish(engine, spare, next, publication);
+    publish(engine, spare, view->version, next, publication);
     spare = NULL;
 out:
     nr_free(spare);

@@ -1,6 +1,7 @@
 #include "engine/engine.h"
 
 #include "base/alloc.h"
+#include "version/references.h"
 
 static struct nr_view *view_of_link(struct nr_epoch_link *link)
 {
@@ -73,6 +74,7 @@ nori_status nr_view_begin(struct nori_engine *engine, struct nr_version *version
         nr_view_release(view);
         return rc;
     }
+    nr_references_update(NULL, version);
     view->version = nr_version_ref(version);
     view->flushed_sequence = atomic_load(&engine->flushed_sequence);
     view->layers[0] = (struct nr_layer){memtable, log_segment};

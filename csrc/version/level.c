@@ -45,6 +45,7 @@ nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, ui
         slot->due_ms = NR_MIN(slot->due_ms, runs[i]->due_ms);
         slot->bottom_bytes += i + 1 < run_count ? runs[i]->fresh_bytes : runs[i]->bytes;
     }
+    slot->held_bytes = slot->bytes;
     uint8_t *keys = (uint8_t *)slot + head_bytes;
     if (start.size > 0) memcpy(keys, start.data, start.size);
     slot->start = nr_slice(keys, start.size);
@@ -80,7 +81,6 @@ static void summarise(struct nr_slot_chunk *chunk)
     chunk->empty_count = 0;
     chunk->is_over_k = false;
     chunk->bytes = chunk->max_bytes = chunk->bottom_bytes = 0;
-    chunk->max_newer_part = 0;
     chunk->tombstones = 0;
     chunk->due_ms = UINT64_MAX;
     for (size_t i = 0; i < chunk->count; i++) {
@@ -91,7 +91,6 @@ static void summarise(struct nr_slot_chunk *chunk)
         chunk->bytes += slot->bytes;
         chunk->max_bytes = NR_MAX(chunk->max_bytes, slot->bytes);
         chunk->bottom_bytes += slot->bottom_bytes;
-        chunk->max_newer_part = NR_MAX(chunk->max_newer_part, nr_slot_newer_part(slot));
         chunk->tombstones += slot->tombstones;
         chunk->due_ms = NR_MIN(chunk->due_ms, slot->due_ms);
     }

@@ -35,6 +35,7 @@ struct nr_table_file {
     void (*on_unreferenced)(void *arg, struct nr_table_file *file);
     void *arg;
     bool is_new;                /* No edit names it yet. */
+    uint64_t referenced_bytes;  /* By the newest version: references.h. */
     struct nr_table_file *next; /* For whoever took it over in on_unreferenced. */
 };
 
@@ -120,6 +121,7 @@ struct nr_slot {
     uint64_t bytes;      /* Sums over the runs. */
     uint64_t entries;
     uint64_t bottom_bytes;        /* Of keys of which the slot has nothing older: the oldest run's, and fresh ones. */
+    uint64_t held_bytes;          /* Of files, by its slices: references.h. */
     uint64_t tombstones;          /* Deletes and ranges, likewise summed. */
     uint64_t due_ms;              /* The runs' first. */
     struct nr_activity *activity; /* Refs; changes while all else stays. NULL in level 0. */
@@ -132,11 +134,6 @@ NORI_WARN_UNUSED nori_status nr_slot_create(uint32_t level, uint64_t slot_id, no
                                             struct nr_slot **slot_out, struct nori_error *err);
 struct nr_slot *nr_slot_ref(struct nr_slot *slot);
 void nr_slot_unref(struct nr_slot *slot); /* NULL is fine. */
-/* What a merge of all of the slot could free at most, over what stays. */
-static inline double nr_slot_newer_part(const struct nr_slot *slot)
-{
-    return (double)(slot->bytes - slot->bottom_bytes) / (double)NR_MAX(slot->bottom_bytes, 1);
-}
 
 /* Slots in chunks, so that replacing one copies one chunk and the array of chunks, never the level. */
 #define NR_SLOT_CHUNK 64
@@ -150,7 +147,9 @@ struct nr_slot_chunk {
     uint64_t bytes;       /* Of all. */
     uint64_t max_bytes;   /* Of any slot. */
     uint64_t bottom_bytes;
-    double max_newer_part;                /* Of any slot: bytes that are not in its oldest run, over those that are. */
+    bool has_new_slot, is_measured;       /* For references.h, which fills in the next two. */
+    uint64_t held_bytes;                  /* Of all slots. */
+    double max_newer_part;                /* Of any: nr_slot_newer_part. */
     uint64_t tombstones;                  /* Of all. */
     uint64_t due_ms;                      /* The slots' first. */
     struct nr_slot *slots[NR_SLOT_CHUNK]; /* Refs. */

@@ -5,6 +5,7 @@
 #include "compact/planner.h"
 #include "harness.h"
 #include "version/level.h"
+#include "version/references.h"
 
 struct model_run {
     uint64_t run_id;
@@ -106,8 +107,10 @@ static inline void model_set_level(struct nr_version *version, uint32_t level, s
     struct nr_level *made = NULL;
     EXPECT_OK(nr_level_create(slots, count, &made, &err), &err);
     for (size_t i = 0; i < count; i++) nr_slot_unref(slots[i]);
-    nr_level_unref(version->levels[level]);
+    struct nr_version before = *version;
     version->levels[level] = made;
+    nr_references_update(&before, version);
+    nr_level_unref(before.levels[level]);
 }
 
 static inline void model_describe(const struct nr_plan *plan, char *text, size_t capacity)

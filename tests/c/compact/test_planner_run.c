@@ -55,6 +55,7 @@ static void world_apply(struct world *world, struct nr_edit *edit)
 {
     struct nr_version *next = NULL;
     EXPECT_OK(nr_edit_apply(edit, world->version, &next, &err), &err);
+    nr_references_update(world->version, next);
     nr_edit_destroy(edit);
     nr_version_unref(world->version);
     world->version = next;
