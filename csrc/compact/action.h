@@ -3,6 +3,8 @@
 #ifndef NR_COMPACT_ACTION_H
 #define NR_COMPACT_ACTION_H
 
+#include <stdbool.h>
+
 enum nr_action {
     NR_ACTION_NONE,
     NR_ACTION_MERGE_L0, /* Small neighbouring level 0 runs into one, inside level 0. */
@@ -19,5 +21,11 @@ enum nr_action {
 #define NR_ACTION_COUNT (NR_ACTION_SHIFT + 1)
 
 const char *nr_action_name(enum nr_action action);
+
+/* An edit alone, which locks a range of keys. */
+static inline bool nr_action_moves_guards(enum nr_action action)
+{
+    return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
+}
 
 #endif

@@ -222,7 +222,7 @@ void nr_planner_build(const struct nr_plan_view *view, const struct nr_proposal 
         plan->start = nr_slice(NULL, 0);
         plan->end = nr_bound_infinite();
     }
-    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT) return;
+    if (nr_action_moves_guards(plan->action)) return;
     for (size_t i = 0; i < plan->run_count; i++)
         plan->input_bytes += nr_run_bytes_in(source->runs[plan->first_run + i], plan->start, plan->end);
     for (size_t i = 0; i < plan->l0_count; i++)

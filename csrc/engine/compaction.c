@@ -365,11 +365,6 @@ static nori_status move_guards(struct nori_engine *engine, const struct nr_job *
     return rc;
 }
 
-static bool is_of_guards(enum nr_action action)
-{
-    return action == NR_ACTION_SPLIT || action == NR_ACTION_JOIN || action == NR_ACTION_SHIFT;
-}
-
 static void count_merged(struct nori_engine *engine, struct nr_job *job, const struct nr_merge_job *merging,
                          uint64_t cpu_ns)
 {
@@ -420,7 +415,7 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
 {
     struct nr_merge_job merging = {.level = job->plan.target_level};
     nori_status rc = NORI_OK;
-    if (is_of_guards(job->plan.action) || job->plan.is_move) return NORI_OK;
+    if (nr_action_moves_guards(job->plan.action) || job->plan.is_move) return NORI_OK;
     struct nr_work *work = job->work = nr_calloc(1, sizeof *work);
     if (!work) return nr_fail_memory(err, sizeof *work);
     nr_buffer_init(&merging.part_end);
@@ -453,7 +448,7 @@ nori_status nr_job_install(struct nori_engine *engine, struct nr_job *job, bool 
 {
     struct nr_work *work = job->work;
     *is_part_out = false;
-    if (is_of_guards(job->plan.action)) return move_guards(engine, job, err);
+    if (nr_action_moves_guards(job->plan.action)) return move_guards(engine, job, err);
     if (job->plan.is_move) return move(engine, job, err);
     if (work->is_part) job->plan.end = nr_bound_key(nr_buffer_slice(&work->part_end));
     nori_status rc = install_merged(engine, job, err);
@@ -481,7 +476,8 @@ static nori_status carry_out(struct nori_engine *engine, struct nr_job *job, str
         nr_obsolete_unlink(engine);
         if (nr_part_gives_way(engine, job)) break;
     }
-    if (plan->slot && !is_of_guards(plan->action)) plan->start = plan->slot->start; /* For what is told of the whole. */
+    if (plan->slot && !nr_action_moves_guards(plan->action))
+        plan->start = plan->slot->start; /* For what is told of the whole. */
     plan->run_count = run_count;
     return rc;
 }

@@ -163,7 +163,7 @@ void nr_event_note_job(struct nori_engine *engine, const struct nr_job *job)
     double slot_id = plan->slot ? (double)plan->slot->slot_id : 0;
     uint64_t micros = nr_env_monotonic_us(engine->env) - job->begun_us;
     nr_decision_end(engine, job->decision_id, job->bytes_out, micros);
-    if (plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT) {
+    if (nr_action_moves_guards(plan->action)) {
         size_t parts = plan->action == NR_ACTION_JOIN ? plan->join_count : plan->split_count;
         NR_EVENT_EMIT(engine, NORI_EVENT_GUARD_MOVE, action, plan->start, plan->source_level, slot_id, (double)parts,
                       (double)micros);

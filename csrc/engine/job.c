@@ -26,10 +26,8 @@ static bool add_busy(struct nr_job *job, uint32_t level, const struct nr_slot *s
 /* The slots a plan reads or replaces. New guards touch the slots below, too. */
 static bool list_busy(struct nr_job *job, const struct nr_plan *plan)
 {
-    bool moves_guards =
-        plan->action == NR_ACTION_SPLIT || plan->action == NR_ACTION_JOIN || plan->action == NR_ACTION_SHIFT;
     if (plan->action == NR_ACTION_MERGE_L0) return true;
-    if (moves_guards) {
+    if (nr_action_moves_guards(plan->action)) {
         job->range = (struct nr_busy_range){plan->source_level, plan->start, plan->end};
         job->has_range = true;
         return true;
