@@ -121,7 +121,8 @@ static bool is_adoptable(const struct merge *merge, size_t index, const struct n
     const struct nr_merge_job *job = merge->job;
     const struct nr_merge_input *input = &job->inputs[index];
     const struct nr_table_properties *properties = &slice->file->properties;
-    if (slice->bytes < merge->context->options->table_bytes / ADOPT_DIVISOR) return false;
+    if (slice->bytes < merge->context->options->table_bytes / ADOPT_DIVISOR || !nr_merge_leaves(job, slice))
+        return false;
     if (properties->delete_count > 0 || properties->range_count > 0 || !may_wait(job, properties)) return false;
     if (!are_wanted(job, properties->smallest_sequence, properties->largest_sequence)) return false;
     if (nr_slice_compare(slice->start, input->start) < 0 || nr_bound_compare(slice->end, input->end) > 0) return false;

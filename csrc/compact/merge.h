@@ -77,6 +77,7 @@ struct nr_merge_job {
     const struct nr_moment *moments; /* Of open snapshots, and last the present. */
     size_t moment_count;
     uint64_t created_ms;
+    bool is_for_space; /* No slice is taken over that holds the rest of its table. */
     bool counts_fresh; /* Tables are to say of how many of their keys there is nothing older (fresh.h). */
     /* Only entries of sequences in [from, to] are kept; 0, 0: all. Another merge of the inputs keeps the others. There
      * are no range tombstones then, and no moments between the inputs' entries. */
@@ -91,6 +92,12 @@ struct nr_merge_job {
      * nothing else of the inputs overlaps them. */
     uint64_t first_number;
 };
+
+/* Whether the job may leave the slice's bytes where they are. */
+static inline bool nr_merge_leaves(const struct nr_merge_job *job, const struct nr_table_slice *slice)
+{
+    return !job->is_for_space || slice->bytes >= slice->file->file_bytes - slice->file->file_bytes / 8;
+}
 
 /* Fills the targets' runs; of a part, those of the targets behind it stay NULL. The files' directory has been synced
  * when it returns: the edit may name them. On failure there are no runs, and their files are unlinked. */

@@ -17,6 +17,9 @@
 /* Merges begin before the bound is reached: they take time. */
 #define BEGIN_PART 0.9
 #define MAX_URGENCY 8.0
+/* A single run is written anew for what it holds of its tables from here on. More than a merge leaves
+ * (nr_merge_leaves), so that it is not written again. */
+#define LEAST_HELD_PART 0.3
 /* Newer parts of bottom slots below this part of the bound are not what takes the space. */
 #define WORTHWHILE_PART 0.25
 
@@ -120,6 +123,7 @@ static void offer(struct nr_planner *planner, struct nr_slot *slot, double part,
 {
     bool is_over_share = part > most_part;
     if (part <= 0 || (urgency <= 0 && !is_over_share)) return;
+    if (slot->run_count == 1 && part < LEAST_HELD_PART) return;
     (void)nr_planner_offer_tier(planner, NR_ACTION_SPACE, slot, 0, is_over_share ? NR_MAX(urgency, 1) : urgency);
 }
 

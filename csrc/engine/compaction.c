@@ -431,6 +431,7 @@ nori_status nr_job_merge(struct nori_engine *engine, struct nr_job *job, struct 
     merging.moments = work->moments;
     merging.moment_count = work->moment_count;
     merging.created_ms = nr_engine_now_ms(engine);
+    merging.is_for_space = job->plan.action == NR_ACTION_SPACE;
     merging.counts_fresh = job->plan.counts_fresh;
     merging.part_bytes = job->plan.action == NR_ACTION_MERGE_L0 ? 0 : engine->merging.part_bytes;
     work->first_number = UINT64_MAX;

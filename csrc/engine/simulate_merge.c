@@ -63,7 +63,7 @@ static bool is_adoptable(const struct nr_merge_context *context, const struct nr
                          const struct nr_table_slice *slice, const struct nr_merge_target *target)
 {
     const struct nr_merge_input *input = &job->inputs[index];
-    if (slice->bytes < context->options->table_bytes / ADOPT_DIVISOR) return false;
+    if (slice->bytes < context->options->table_bytes / ADOPT_DIVISOR || !nr_merge_leaves(job, slice)) return false;
     if (slice->file->properties.delete_count > 0) return false;
     if (nr_slice_compare(slice->start, input->start) < 0 || nr_bound_compare(slice->end, input->end) > 0) return false;
     if (nr_slice_compare(slice->start, target->start) < 0 || nr_bound_compare(slice->end, target->end) > 0)

@@ -201,6 +201,39 @@ TEST(tables_that_nothing_overlaps_are_taken_over_unwritten)
     fixture_clear(&fixture);
 }
 
+/* Merges the upper half of a table of 100 keys by itself; how many entries that writes. */
+static uint64_t merge_half(bool is_for_space)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    struct nr_run *half = NULL;
+    fixture_init(&fixture);
+    struct nr_run *run = put_run(&fixture, 0, 100, 1);
+    EXPECT_OK(nr_run_clip(run, nr_slice_text("key00050"), nr_bound_infinite(), 99, &half, &err), &err);
+    fixture.options.table_bytes = half->bytes;
+    struct nr_merge_input input = {half, nr_slice("", 0), nr_bound_infinite()};
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = &input, .input_count = 1, .targets = &target, .target_count = 1, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    job.is_for_space = is_for_space;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(target.run->slices[0].file == run->slices[0].file, !is_for_space);
+    EXPECT(nr_merge_leaves(&job, &target.run->slices[0]));
+    expect_same(&fixture, &half, 1, &target.run, 1, present);
+    unref_targets(&job);
+    nr_run_unref(half);
+    nr_run_unref(run);
+    fixture_clear(&fixture);
+    return job.entries_written;
+}
+
+TEST(a_table_of_which_little_is_left_is_taken_over_but_not_for_space)
+{
+    EXPECT_EQ(merge_half(false), 0);
+    EXPECT_EQ(merge_half(true), 50);
+}
+
 /* Merges keys 300 to 309, sequences from 'first_sequence' on, and 295 to 304, sequences from 1 on, into two slots that
  * meet at 300, over a run of sequences from 50 on in the second where the newer of the two is above that. Returns how
  * many tables that makes. */
