@@ -41,6 +41,8 @@ $(VENV)/.built: $(SOURCES)
 $(VENV)/.test-tools:
 	@$(PIP) install pytest hypothesis
 	@$(PIP) install matplotlib || echo "No matplotlib here: the tests of pictures and of the notebook are skipped"
+	@for library in pyarrow polars; do $(PIP) install --only-binary :all: $$library || \
+		echo "No $$library here: the tests that use it are skipped"; done
 	@touch $@
 
 $(VENV)/.bench-tools: benchmarks/requirements.txt

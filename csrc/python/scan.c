@@ -5,7 +5,9 @@
  *
  * While nobody is inside the guard, a chunk's entries may be taken with the GIL alone: nothing on that way gives it up.
  */
-#include "python/calls.h"
+#include "python/scan.h"
+
+#include "python/arrow.h"
 #include "python/convert.h"
 
 #include <string.h>
@@ -13,20 +15,6 @@
 #define FIRST_CHUNK 16
 #define MOST_CHUNK 1024
 #define CHUNK_BYTES ((size_t)1 << 20)
-
-struct py_scan {
-    PyObject_HEAD struct py_engine *engine; /* Owned. */
-    struct py_state *state;
-    struct nori_scan *core; /* NULL: closed. */
-    struct py_guard guard;
-    const struct nori_entry *entries; /* The chunk: the core's memory until its next call, or 'kept'. */
-    size_t next, count;
-    void *kept;         /* Owned: what was left of a chunk when the core's memory was needed. */
-    uint64_t remaining; /* Of the limit: entries that may yet be handed out, those in the chunk included. */
-    size_t chunk_count; /* To ask for next. */
-    PyObject *pair;     /* Handed out last; used again when nobody else holds it. */
-    PyObject *weak_references;
-};
 
 PyObject *py_scan_create(struct py_reader *reader, struct nori_scan_params *params, uint64_t limit)
 {
@@ -62,29 +50,40 @@ static void drop_chunk(struct py_scan *self)
     self->kept = NULL;
 }
 
-static int enter(struct py_scan *self)
+int py_scan_enter(struct py_scan *self)
 {
     if (py_check_usable(self->engine) < 0 || py_guard_enter(&self->guard, "Scan") < 0) return -1;
     if (self->core) return 0;
-    py_guard_leave(&self->guard);
+    py_scan_leave(self);
     py_raise_closed(self->state, "scan");
     return -1;
+}
+
+nori_status py_scan_read_chunk(struct py_scan *self, size_t max_count, size_t max_bytes, struct nori_error *error)
+{
+    const struct nori_entry *entries = NULL;
+    size_t count = 0;
+    drop_chunk(self);
+    if (max_count > self->remaining) max_count = (size_t)self->remaining;
+    if (max_count == 0) return NORI_OK;
+    nori_status rc = nori_scan_next(self->core, max_count, max_bytes, &entries, &count, error);
+    if (rc != NORI_OK) return rc;
+    self->entries = entries;
+    self->count = count;
+    return NORI_OK;
 }
 
 /* Inside the guard. With 0 and an empty chunk the scan is at its end. */
 static int fill(struct py_scan *self)
 {
     struct py_call call;
-    const struct nori_entry *entries = NULL;
-    size_t count = 0, wanted = self->chunk_count;
-    drop_chunk(self);
-    if (wanted > self->remaining) wanted = (size_t)self->remaining;
-    if (wanted == 0) return 0;
+    if (self->remaining == 0) {
+        drop_chunk(self);
+        return 0;
+    }
     py_call_begin(&call, self->state, self->engine);
-    nori_status rc = nori_scan_next(self->core, wanted, CHUNK_BYTES, &entries, &count, &call.error);
+    nori_status rc = py_scan_read_chunk(self, self->chunk_count, CHUNK_BYTES, &call.error);
     if (py_call_end(&call, rc) < 0) return -1;
-    self->entries = entries;
-    self->count = count;
     if (self->chunk_count < MOST_CHUNK) self->chunk_count *= 2;
     return 0;
 }
@@ -134,8 +133,7 @@ static PyObject *take_entry(struct py_scan *self, enum py_part part, bool is_reu
         Py_XDECREF(key);
         return NULL;
     }
-    self->next++;
-    self->remaining -= self->remaining != UINT64_MAX;
+    py_scan_advance(self, 1);
     if (part == PY_PART_KEYS) return key;
     if (part == PY_PART_VALUES) return value;
     if (is_reusing) return make_pair(self, key, value);
@@ -175,14 +173,14 @@ PyObject *py_scan_take(struct py_scan *self, enum py_part part, size_t size)
         if (py_check_usable(self->engine) < 0) return NULL;
         return take_entry(self, part, true);
     }
-    if (enter(self) < 0) return NULL;
+    if (py_scan_enter(self) < 0) return NULL;
     if (part == PY_PART_BATCHES) {
         result = take_batch(self, size);
         if (result && PyList_GET_SIZE(result) == 0) Py_CLEAR(result);
     } else if (self->next < self->count || (fill(self) == 0 && self->next < self->count)) {
         result = take_entry(self, part, true);
     }
-    py_guard_leave(&self->guard);
+    py_scan_leave(self);
     return result;
 }
 
@@ -195,13 +193,13 @@ static PyObject *scan_seek(PyObject *object, PyObject *target)
     struct py_call call;
     int ended = -1;
     if (py_key_init(&key, target) < 0) return NULL;
-    if (py_bytes_own(&key) == 0 && enter(self) == 0) {
+    if (py_bytes_own(&key) == 0 && py_scan_enter(self) == 0) {
         drop_chunk(self);
         self->chunk_count = FIRST_CHUNK;
         py_call_begin(&call, self->state, self->engine);
         nori_status rc = nori_scan_seek(self->core, key.slice, &call.error);
         ended = py_call_end(&call, rc);
-        py_guard_leave(&self->guard);
+        py_scan_leave(self);
     }
     py_bytes_clear(&key);
     if (ended < 0) return NULL;
@@ -285,9 +283,9 @@ static PyObject *scan_count(PyObject *object, PyObject *Py_UNUSED(ignored))
 {
     struct py_scan *self = (struct py_scan *)object;
     uint64_t count = 0;
-    if (enter(self) < 0) return NULL;
+    if (py_scan_enter(self) < 0) return NULL;
     int rc = count_rest(self, &count);
-    py_guard_leave(&self->guard);
+    py_scan_leave(self);
     return rc < 0 ? NULL : PyLong_FromUnsignedLongLong(count);
 }
 
@@ -331,7 +329,7 @@ int py_scan_close(struct py_scan *self)
     if (py_guard_enter(&self->guard, "Scan") < 0) return -1;
     drop_chunk(self);
     destroy_core(self);
-    py_guard_leave(&self->guard);
+    py_scan_leave(self);
     return 0;
 }
 
@@ -401,6 +399,8 @@ static PyMethodDef scan_methods[] = {
     PY_METHOD("seek", scan_seek, METH_O, "($self, key, /)",
               "Next is the first key at or behind key, in the scan's direction and within its bounds; backwards too."),
     PY_METHOD("count", scan_count, METH_NOARGS, "($self, /)", "How many entries are left. The cursor does not move."),
+    PY_METHOD("__arrow_c_stream__", py_scan_arrow_stream, PY_FAST_KEYWORDS, "($self, requested_schema=None)",
+              "A capsule of an Arrow stream of what is left, as columns key and value; moves the scan's cursor."),
     PY_METHOD("close", scan_close, METH_NOARGS, "($self, /)", "Gives back what the scan holds."),
     PY_METHOD("__enter__", scan_enter, METH_NOARGS, "($self, /)", "The scan itself."),
     PY_METHOD("__exit__", scan_exit, PY_FAST, "($self, /, *exc)", "Closes the scan."),
