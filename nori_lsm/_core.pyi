@@ -183,7 +183,9 @@ class Engine(_Reader, MutableMapping[bytes, bytes]):
     def ingest(
         self, items: Any, /, *, sorted: bool = False, progress: Callable[[Any], object] | None = None
     ) -> int:
-        """Bulk load (design 4): stores all of a mapping, a reader or an iterable of pairs of bytes, past log and memtable. It
+        """Bulk load (design 4): stores all of a mapping, a reader or an iterable of pairs of bytes, or of a table (polars,
+        pyarrow, pandas, duckdb: whatever has __arrow_c_stream__), past log and memtable. A table has two columns of binary
+        or string types, keys and then values unless they are named value and key; ValueError names the first null. It
         appears at once, or not at all, as one write, newer than all that was written until then, and is on disk when this
         returns. Of pairs with the same key the last one counts. Keys that ascend are written once; others are sorted in
         parts of a memtable's size. `sorted`: that the keys ascend; ValueError names the first pair that does not.

@@ -3,8 +3,6 @@
 #include "python/calls.h"
 #include "python/convert.h"
 
-#define BATCH_BYTES ((size_t)1 << 20)
-
 int py_pairs_init(struct py_pairs *pairs, struct py_engine *engine, const char *what,
                   int (*hand_on)(struct py_pairs *pairs))
 {
@@ -21,7 +19,7 @@ void py_pairs_clear(struct py_pairs *pairs)
     pairs->batch = NULL;
 }
 
-static int hand_on(struct py_pairs *pairs)
+int py_pairs_hand_on(struct py_pairs *pairs)
 {
     if (nori_batch_count(pairs->batch) == 0) return 0;
     int rc = pairs->hand_on(pairs);
@@ -45,7 +43,7 @@ static int add(struct py_pairs *pairs, PyObject *key_object, PyObject *value_obj
     py_bytes_clear(&value);
 out:
     py_bytes_clear(&key);
-    return rc == 0 && nori_batch_bytes(pairs->batch) >= BATCH_BYTES ? hand_on(pairs) : rc;
+    return rc == 0 && nori_batch_bytes(pairs->batch) >= PY_PAIRS_BATCH_BYTES ? py_pairs_hand_on(pairs) : rc;
 }
 
 /* One element of an iterable of pairs, as dict.update takes it. */
@@ -107,21 +105,34 @@ static int add_mapping(struct py_pairs *pairs, PyObject *mapping, PyObject *keys
     return PyErr_Occurred() ? -1 : rc;
 }
 
+/* '*method_out' is NULL where there is none. */
+static int find_method(PyObject *object, const char *name, PyObject **method_out)
+{
+    *method_out = PyObject_GetAttrString(object, name);
+    if (*method_out) return 0;
+    if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
+    PyErr_Clear();
+    return 0;
+}
+
 static int add_all(struct py_pairs *pairs, PyObject *other)
 {
     struct py_state *state = pairs->engine->reader.state;
-    PyObject *keys_method;
+    PyObject *arrow_method, *keys_method;
     int rc;
     /* What these hold comes in one pass, and an engine's is of one moment. */
     if (PyDict_CheckExact(other)) return add_source(pairs, PyObject_CallMethod(other, "items", NULL));
     if (py_is_reader(state, other))
         return add_source(pairs, py_reader_iterate((struct py_reader *)other, PY_PART_ITEMS, false));
-    keys_method = PyObject_GetAttrString(other, "keys");
-    if (!keys_method) {
-        if (!PyErr_ExceptionMatches(PyExc_AttributeError)) return -1;
-        PyErr_Clear();
-        return add_source(pairs, Py_NewRef(other));
+    /* Tables before mappings: some have keys(), which are the names of their columns. */
+    if (find_method(other, "__arrow_c_stream__", &arrow_method) < 0) return -1;
+    if (arrow_method) {
+        rc = py_pairs_add_arrow(pairs, arrow_method);
+        Py_DECREF(arrow_method);
+        return rc;
     }
+    if (find_method(other, "keys", &keys_method) < 0) return -1;
+    if (!keys_method) return add_source(pairs, Py_NewRef(other));
     rc = add_mapping(pairs, other, keys_method);
     Py_DECREF(keys_method);
     return rc;
@@ -129,5 +140,5 @@ static int add_all(struct py_pairs *pairs, PyObject *other)
 
 int py_pairs_add_all(struct py_pairs *pairs, PyObject *other)
 {
-    return add_all(pairs, other) < 0 ? -1 : hand_on(pairs);
+    return add_all(pairs, other) < 0 ? -1 : py_pairs_hand_on(pairs);
 }
