@@ -52,14 +52,13 @@ void py_arrow_columns_clear(struct py_arrow_columns *columns)
 /* In pages of 4 KiB the system's part of new memory takes longer than copying the entries into it. */
 static void *allocate(size_t bytes)
 {
+    size_t alignment = bytes >= HUGE_BYTES ? HUGE_BYTES : ALIGNMENT;
+    void *memory;
+    if (posix_memalign(&memory, alignment, bytes) != 0) return NULL;
 #ifdef MADV_HUGEPAGE
-    if (bytes >= HUGE_BYTES) {
-        void *memory = aligned_alloc(HUGE_BYTES, bytes);
-        if (memory) madvise(memory, bytes, MADV_HUGEPAGE); /* A wish: without it all is as correct. */
-        return memory;
-    }
+    if (alignment == HUGE_BYTES) madvise(memory, bytes, MADV_HUGEPAGE); /* A wish: without it all is as correct. */
 #endif
-    return aligned_alloc(ALIGNMENT, bytes);
+    return memory;
 }
 
 /* A block in place of 'old', of which 'used' bytes are kept; NULL without memory, and 'old' stays. */
