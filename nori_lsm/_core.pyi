@@ -364,12 +364,20 @@ class SimDisk:
     def stop_at(self, nth: int, /) -> None:
         """From the nth operation from now on everything fails with EIO and changes nothing, until crash() or kill(). 0: not."""
 
+    @property
+    def stopped(self) -> str | None:
+        """The kind of the operation at which stop_at() took effect; None while the disk works."""
+
     def clear_faults(self) -> None: ...
     @property
     def operations(self) -> int: ...
     def count(self, op: str, /) -> int: ...
     @property
     def op_names(self) -> tuple[str, ...]: ...
+    @property
+    def now(self) -> float:
+        """The wall clock, in seconds since 1970, as engines here see it. It stands still unless advanced (or `threads`)."""
+
     def advance(self, seconds: float, /) -> None:
         """Moves the monotonic and the wall clock forward."""
 

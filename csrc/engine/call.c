@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "io/path.h"
+
 nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err)
 {
     return NR_FAIL(err, NORI_CLOSED, "%s is closed", engine->path);
@@ -13,10 +15,16 @@ static nori_status fail_forked(struct nori_engine *engine, struct nori_error *er
     return NR_FAIL(err, NORI_FORKED, "%s was opened before fork(); open it anew in the child", engine->path);
 }
 
+nori_status nr_fail_gone(struct nori_engine *engine, struct nori_error *err)
+{
+    if (engine->fork_generation != nr_fork_generation()) return fail_forked(engine, err);
+    return nr_path_fail(err, "use", engine->path, NULL, EIO);
+}
+
 /* Counted, if the engine is open. */
 static nori_status count_in(struct nori_engine *engine, struct nori_error *err)
 {
-    if (NR_UNLIKELY(engine->fork_generation != nr_fork_generation())) return fail_forked(engine, err);
+    if (NR_UNLIKELY(nr_is_gone(engine))) return nr_fail_gone(engine, err);
     _Atomic uint64_t *inside = &engine->stripes[nr_epoch_stripe_of_thread()].inside;
     atomic_fetch_add_explicit(inside, 1, memory_order_seq_cst);
     if (NR_LIKELY(atomic_load_explicit(&engine->state, memory_order_seq_cst) == NR_STATE_OPEN)) return NORI_OK;

@@ -247,6 +247,12 @@ NORI_WARN_UNUSED nori_status nr_call_tell(nori_progress_fn fn, void *arg, const 
 /* The end of a call that was outside when the engine was closed: the last one gives back the engine's memory. */
 void nr_close_after(struct nori_engine *engine);
 NORI_WARN_UNUSED nori_status nr_fail_closed(struct nori_engine *engine, struct nori_error *err);
+/* It is the parent's, before a fork; or it died with its simulated disk. No call of it goes on. */
+static inline bool nr_is_gone(const struct nori_engine *engine)
+{
+    return engine->fork_generation != nr_fork_generation() || engine->env_generation != nr_env_generation(engine->env);
+}
+NORI_WARN_UNUSED nori_status nr_fail_gone(struct nori_engine *engine, struct nori_error *err);
 /* What a failed read is for the caller: beside a live writer a table that is gone makes the view stale, not absent. */
 NORI_WARN_UNUSED nori_status nr_judge_read(const struct nori_engine *engine, nori_status rc, struct nori_error *err);
 /* Remembers the first cause; from now on writes raise NORI_POISONED. */

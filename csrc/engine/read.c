@@ -86,8 +86,7 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
 /* The epoch stands for the call: close() waits for it, too. */
 static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err)
 {
-    if (NR_UNLIKELY(engine->fork_generation != nr_fork_generation()))
-        return NR_FAIL(err, NORI_FORKED, "%s was opened before fork(); open it anew in the child", engine->path);
+    if (NR_UNLIKELY(nr_is_gone(engine))) return nr_fail_gone(engine, err);
     *stripe_out = nr_epoch_enter(&engine->epoch);
     if (NR_LIKELY(atomic_load_explicit(&engine->state, memory_order_seq_cst) == NR_STATE_OPEN)) return NORI_OK;
     nr_epoch_leave(&engine->epoch, *stripe_out);

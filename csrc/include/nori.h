@@ -216,10 +216,13 @@ NORI_WARN_UNUSED nori_status nori_simdisk_fail(struct nori_env *env, const char 
 /* From the n-th operation from now on (of any kind) every operation fails with EIO and changes nothing, until
  * nori_simdisk_crash or nori_simdisk_kill. 0 takes it back. */
 void nori_simdisk_stop_at(struct nori_env *env, uint64_t nth);
+/* The name of the operation at which nori_simdisk_stop_at took effect; NULL while the disk works. */
+const char *nori_simdisk_stopped(struct nori_env *env);
 void nori_simdisk_clear_faults(struct nori_env *env);
 /* Operations since creation; 'op' NULL counts all. */
 uint64_t nori_simdisk_operations(struct nori_env *env, const char *op);
-const char *nori_simdisk_op_name(unsigned index); /* NULL past the last. */
+const char *nori_simdisk_op_name(unsigned index);    /* NULL past the last. */
+uint64_t nori_simdisk_wall_ms(struct nori_env *env); /* The simulated wall clock, since 1970. */
 /* Moves the simulated clocks: the monotonic one only forwards, the wall clock by any amount. */
 void nori_simdisk_advance(struct nori_env *env, int64_t monotonic_us, int64_t wall_ms);
 /* Whole files, for tests that damage them: read, replace (durable at once), list names under a directory. */

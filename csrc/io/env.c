@@ -231,11 +231,6 @@ bool nr_dir_can_map(struct nr_dir *dir)
     return dir->env->ops->can_map(dir);
 }
 
-uint64_t nr_env_generation(struct nori_env *env)
-{
-    return env->ops->generation(env);
-}
-
 uint64_t nr_env_monotonic_us(struct nori_env *env)
 {
     return env->ops->monotonic_us(env);

@@ -11,6 +11,8 @@
 #ifndef NR_IO_ENV_H
 #define NR_IO_ENV_H
 
+#include <stdatomic.h>
+
 #include "base/buffer.h"
 
 struct nr_dir;
@@ -46,6 +48,8 @@ enum nr_open_mode {
 struct nori_env {
     const struct nr_env_ops *ops;
     bool inline_background; /* No threads: work runs inside the calls that need it. */
+    /* Rises when the power is cut or the process is killed, in a simulation: handles of before are dead. */
+    _Atomic uint64_t generation;
 };
 
 struct nr_env_ops {
@@ -98,9 +102,6 @@ struct nr_env_ops {
     bool (*log_is_mapped)(const struct nr_log *log);
     void (*log_close)(struct nr_log *log);
     bool (*can_map)(struct nr_dir *dir); /* Writing through a mapping cannot fail here (ext4, xfs, tmpfs). */
-
-    /* Rises when the power is cut or the process is killed, in a simulation: handles of before are dead. */
-    uint64_t (*generation)(struct nori_env *env);
 
     /* Clocks. */
     uint64_t (*monotonic_us)(struct nori_env *env);
@@ -184,7 +185,10 @@ bool nr_log_is_mapped(const struct nr_log *log);
 void nr_log_close(struct nr_log *log);
 bool nr_dir_can_map(struct nr_dir *dir);
 
-uint64_t nr_env_generation(struct nori_env *env);
+static inline uint64_t nr_env_generation(const struct nori_env *env)
+{
+    return atomic_load_explicit(&env->generation, memory_order_relaxed);
+}
 uint64_t nr_env_monotonic_us(struct nori_env *env);
 uint64_t nr_env_wall_ms(struct nori_env *env);
 void nr_env_sleep_us(struct nori_env *env, uint64_t us);

@@ -1,11 +1,5 @@
 #include "io/posix.h"
 
-/* A real system's handles die with the process. */
-static uint64_t generation(struct nori_env *env NR_UNUSED)
-{
-    return 0;
-}
-
 static const struct nr_env_ops posix_ops = {
     .dir_open = nr_posix_dir_open,
     .dir_open_at = nr_posix_dir_open_at,
@@ -34,7 +28,6 @@ static const struct nr_env_ops posix_ops = {
     .log_is_mapped = nr_posix_log_is_mapped,
     .log_close = nr_posix_log_close,
     .can_map = nr_posix_can_map,
-    .generation = generation,
     .monotonic_us = nr_posix_monotonic_us,
     .wall_ms = nr_posix_wall_ms,
     .sleep_us = nr_posix_sleep_us,

@@ -73,9 +73,10 @@ static struct nr_sim_verdict ask_faults(struct nr_sim_disk *disk, enum nr_io_op 
 
 struct nr_sim_verdict nr_sim_begin(struct nr_sim_disk *disk, uint64_t generation, enum nr_io_op op)
 {
-    if (generation != disk->generation) return (struct nr_sim_verdict){.sys_errno = EIO};
+    if (generation != nr_env_generation(&disk->env)) return (struct nr_sim_verdict){.sys_errno = EIO};
     disk->operations[op]++;
     disk->operation_count++;
+    if (disk->operation_count == disk->stop_count) disk->stopped_by = op;
     if (disk->operation_count >= disk->stop_count) return (struct nr_sim_verdict){.sys_errno = EIO};
     if (NR_LIKELY(disk->fault_count == 0)) return (struct nr_sim_verdict){0};
     struct nr_sim_verdict verdict = ask_faults(disk, op);
@@ -88,7 +89,7 @@ struct nr_sim_verdict nr_sim_begin(struct nr_sim_disk *disk, uint64_t generation
 
 int nr_sim_look(const struct nr_sim_disk *disk, uint64_t generation)
 {
-    return generation != disk->generation || disk->operation_count >= disk->stop_count ? EIO : 0;
+    return generation != nr_env_generation(&disk->env) || disk->operation_count >= disk->stop_count ? EIO : 0;
 }
 
 size_t nr_sim_part(struct nr_sim_disk *disk, size_t size)
@@ -133,6 +134,15 @@ void nori_simdisk_stop_at(struct nori_env *env, uint64_t nth)
     nr_mutex_unlock(&disk->mutex);
 }
 
+const char *nori_simdisk_stopped(struct nori_env *env)
+{
+    struct nr_sim_disk *disk = nr_sim_disk_of(env);
+    nr_mutex_lock(&disk->mutex);
+    const char *name = disk->operation_count >= disk->stop_count ? op_names[disk->stopped_by] : NULL;
+    nr_mutex_unlock(&disk->mutex);
+    return name;
+}
+
 void nori_simdisk_clear_faults(struct nori_env *env)
 {
     struct nr_sim_disk *disk = nr_sim_disk_of(env);
@@ -173,7 +183,7 @@ nori_status nori_simdisk_crash(struct nori_env *env, double keep, struct nori_er
     nr_sim_tree_crash(disk, keep);
     for (struct nr_sim_inode *inode = disk->inodes; inode; inode = inode->next)
         if (!inode->is_dir) nr_sim_inode_crash(disk, inode, keep);
-    disk->generation++;
+    atomic_fetch_add(&disk->env.generation, 1);
     disk->stop_count = UINT64_MAX;
     nr_mutex_unlock(&disk->mutex);
     return NORI_OK;
@@ -183,7 +193,7 @@ void nori_simdisk_kill(struct nori_env *env)
 {
     struct nr_sim_disk *disk = nr_sim_disk_of(env);
     nr_mutex_lock(&disk->mutex);
-    disk->generation++;
+    atomic_fetch_add(&disk->env.generation, 1);
     disk->stop_count = UINT64_MAX;
     nr_mutex_unlock(&disk->mutex);
 }
@@ -195,15 +205,6 @@ static uint64_t elapsed_us(struct nr_sim_disk *disk)
 {
     uint64_t real = disk->env.inline_background ? 0 : nr_posix_monotonic_us(NULL) - disk->started_us;
     return real + atomic_load_explicit(&disk->slept_us, memory_order_relaxed);
-}
-
-static uint64_t generation_of(struct nori_env *env)
-{
-    struct nr_sim_disk *disk = (struct nr_sim_disk *)env;
-    nr_mutex_lock(&disk->mutex);
-    uint64_t generation = disk->generation;
-    nr_mutex_unlock(&disk->mutex);
-    return generation;
 }
 
 static uint64_t monotonic_us(struct nori_env *env)
@@ -221,6 +222,11 @@ static uint64_t wall_ms(struct nori_env *env)
     if (ahead >= 0) return unmoved + (uint64_t)ahead;
     uint64_t behind = 0 - (uint64_t)ahead;
     return behind < unmoved ? unmoved - behind : 0;
+}
+
+uint64_t nori_simdisk_wall_ms(struct nori_env *env)
+{
+    return wall_ms(env);
 }
 
 void nori_simdisk_advance(struct nori_env *env, int64_t monotonic_by_us, int64_t wall_by_ms)
@@ -273,7 +279,6 @@ static const struct nr_env_ops sim_ops = {
     .log_is_mapped = nr_sim_log_is_mapped,
     .log_close = nr_sim_log_close,
     .can_map = nr_sim_dir_can_map,
-    .generation = generation_of,
     .monotonic_us = monotonic_us,
     .wall_ms = wall_ms,
     .sleep_us = sleep_us,
@@ -299,7 +304,7 @@ nori_status nori_simdisk_create(uint64_t seed, uint32_t sector, bool threads, st
     nr_mutex_init(&disk->mutex, NR_RANK_ENV);
     nr_random_init(&disk->random, seed);
     disk->sector_bytes = sector;
-    disk->generation = 1;
+    atomic_init(&disk->env.generation, 1);
     disk->stop_count = UINT64_MAX;
     disk->started_us = nr_posix_monotonic_us(NULL);
     *env_out = &disk->env;

@@ -102,7 +102,6 @@ struct nr_sim_disk {
     struct nr_mutex mutex;
     uint32_t sector_bytes; /* Immutable. */
     struct nr_random random;
-    uint64_t generation; /* Of handles; those of an earlier one are dead. */
     struct nr_sim_inode *inodes;
     struct nr_sim_inode *root; /* Refs. */
     struct nr_sim_change *changes;
@@ -114,6 +113,7 @@ struct nr_sim_disk {
     uint64_t operations[NR_IO_OP_COUNT];
     uint64_t operation_count;
     uint64_t stop_count;       /* Operations that come to this count or beyond fail. UINT64_MAX: none. */
+    enum nr_io_op stopped_by;  /* The first of these. Meaningful once it came. */
     uint64_t started_us;       /* Real time at creation. Immutable. */
     _Atomic uint64_t slept_us; /* Moves both clocks. These three are not under the mutex. */
     _Atomic uint64_t monotonic_ahead_us;

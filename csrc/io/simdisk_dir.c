@@ -26,7 +26,7 @@ static struct nr_sim_dir *allocate(struct nori_env *env, char *path)
 static void bind(struct nr_sim_disk *disk, struct nr_sim_dir *dir, struct nr_sim_inode *inode)
 {
     dir->inode = nr_sim_inode_ref(inode);
-    dir->generation = disk->generation;
+    dir->generation = nr_env_generation(&disk->env);
 }
 
 /* Finds or makes a directory; two operations where it is made. */
@@ -53,15 +53,15 @@ static int open_path(struct nr_sim_disk *disk, const char *path, bool create, st
     int code = nr_sim_resolve(disk, path, last, &parent);
     if (code == 0 && last[0] == '\0') {
         *inode_out = disk->root;
-        return nr_sim_begin(disk, disk->generation, NR_IO_OPEN_DIR).sys_errno;
+        return nr_sim_begin(disk, nr_env_generation(&disk->env), NR_IO_OPEN_DIR).sys_errno;
     }
     if (code != 0) {
-        int first = nr_sim_begin(disk, disk->generation, NR_IO_OPEN_DIR).sys_errno;
+        int first = nr_sim_begin(disk, nr_env_generation(&disk->env), NR_IO_OPEN_DIR).sys_errno;
         return first != 0 ? first : code;
     }
-    code = open_in(disk, disk->generation, parent, last, create, inode_out);
+    code = open_in(disk, nr_env_generation(&disk->env), parent, last, create, inode_out);
     if (code != 0 || !create) return code;
-    code = nr_sim_begin(disk, disk->generation, NR_IO_DIR_SYNC).sys_errno;
+    code = nr_sim_begin(disk, nr_env_generation(&disk->env), NR_IO_DIR_SYNC).sys_errno;
     if (code == 0) nr_sim_dir_make_durable(disk, parent);
     return code;
 }

@@ -43,7 +43,7 @@ nori_status nr_sim_file_open(struct nr_dir *dir, const char *name, enum nr_open_
     nr_mutex_lock(&disk->mutex);
     int code = open_in(disk, (struct nr_sim_dir *)dir, name, mode, &inode);
     if (code == 0) file->inode = nr_sim_inode_ref(inode);
-    file->generation = disk->generation;
+    file->generation = nr_env_generation(&disk->env);
     nr_mutex_unlock(&disk->mutex);
     if (code == 0)
         *file_out = &file->base;
@@ -137,8 +137,8 @@ static int lock_in(struct nr_sim_disk *disk, const struct nr_sim_dir *dir, const
     if (!inode) code = nr_sim_create(disk, dir->inode, name, false, &inode);
     if (code != 0) return code;
     if (inode->is_dir) return EINVAL;
-    *is_taken = inode->locked_by == disk->generation;
-    if (!*is_taken) inode->locked_by = disk->generation;
+    *is_taken = inode->locked_by == nr_env_generation(&disk->env);
+    if (!*is_taken) inode->locked_by = nr_env_generation(&disk->env);
     *inode_out = inode;
     return 0;
 }
@@ -153,7 +153,7 @@ nori_status nr_sim_lock(struct nr_dir *dir, const char *name, struct nr_file **l
     nr_mutex_lock(&disk->mutex);
     int code = lock_in(disk, (struct nr_sim_dir *)dir, name, &inode, &is_taken);
     if (code == 0 && !is_taken) lock->inode = nr_sim_inode_ref(inode);
-    lock->generation = disk->generation;
+    lock->generation = nr_env_generation(&disk->env);
     nr_mutex_unlock(&disk->mutex);
     if (lock->inode) {
         *lock_out = &lock->base;
@@ -170,7 +170,7 @@ void nr_sim_unlock(struct nr_file *base)
     struct nr_sim_file *lock = file_of(base);
     nr_mutex_lock(&disk->mutex);
     /* A lock of a generation that died is not its holder's any more. */
-    if (lock->generation == disk->generation) lock->inode->locked_by = 0;
+    if (lock->generation == nr_env_generation(&disk->env)) lock->inode->locked_by = 0;
     nr_mutex_unlock(&disk->mutex);
     nr_sim_file_close(base);
 }

@@ -47,7 +47,7 @@ nori_status nr_sim_log_create(struct nr_dir *dir, const char *name, const char *
         log->ready_bytes = NR_MIN(inode->size_bytes, size_bytes);
         inode->keeps_buffers = true;
     }
-    log->generation = disk->generation;
+    log->generation = nr_env_generation(&disk->env);
     nr_mutex_unlock(&disk->mutex);
     if (code == 0)
         *log_out = &log->base;

@@ -111,6 +111,18 @@ static PyObject *simdisk_get_operations(PyObject *self, void *Py_UNUSED(closure)
     return PyLong_FromUnsignedLongLong(nori_simdisk_operations(env_of(self), NULL));
 }
 
+static PyObject *simdisk_get_stopped(PyObject *self, void *Py_UNUSED(closure))
+{
+    const char *name = nori_simdisk_stopped(env_of(self));
+    if (!name) Py_RETURN_NONE;
+    return PyUnicode_FromString(name);
+}
+
+static PyObject *simdisk_get_now(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyFloat_FromDouble((double)nori_simdisk_wall_ms(env_of(self)) / 1000.0);
+}
+
 static PyObject *simdisk_get_op_names(PyObject *Py_UNUSED(self), void *Py_UNUSED(closure))
 {
     PyObject *names, *list = PyList_New(0);
@@ -281,6 +293,9 @@ static PyMethodDef simdisk_methods[] = {
 
 static PyGetSetDef simdisk_properties[] = {
     {"operations", simdisk_get_operations, NULL, "How many operations there were.", NULL},
+    {"stopped", simdisk_get_stopped, NULL, "The kind of the operation that stop_at() stopped first; None: it works.",
+     NULL},
+    {"now", simdisk_get_now, NULL, "The wall clock, in seconds since 1970, as engines here see it.", NULL},
     {"op_names", simdisk_get_op_names, NULL, "The kinds of operations.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };

@@ -115,6 +115,7 @@ TEST(from_the_stop_on_everything_fails_until_the_crash)
     EXPECT_OK(nr_file_append(file, nr_slice_text("a"), &err), &err);
     nori_simdisk_stop_at(env, 2);
     EXPECT_OK(nr_file_append(file, nr_slice_text("b"), &err), &err);
+    EXPECT(!nori_simdisk_stopped(env));
     expect_io(nr_file_append(file, nr_slice_text("c"), &err), EIO);
     expect_io(nr_file_sync(file, &err), EIO);
     expect_io(nr_file_size(file, &size, &err), EIO);
@@ -123,7 +124,9 @@ TEST(from_the_stop_on_everything_fails_until_the_crash)
     expect_io(nr_log_publish(log, 0, nr_slice_text("x"), nr_slice(NULL, 0), &err), EIO);
     nr_file_close(file);
     nr_log_close(log);
+    EXPECT_SLICE(nr_slice_text(nori_simdisk_stopped(env)), "write");
     dir = crash(dir, 1);
+    EXPECT(!nori_simdisk_stopped(env));
     expect_file(dir, "file", "ab");
     nr_dir_close(dir);
     nori_simdisk_destroy(env);
