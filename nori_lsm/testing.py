@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from nori_lsm._core import SimDisk
+from nori_lsm._crash_points import CrashPoint, crash_points
 
-__all__ = ["SimDisk"]
+__all__ = ["CrashPoint", "SimDisk", "crash_points"]

@@ -1,0 +1,287 @@
+"""What users test their own programs with: the disk that loses power, a crash at every operation."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+import nori_lsm
+from nori_lsm.testing import CrashPoint, SimDisk, crash_points
+
+# ---------------------------------------------------------------- SimDisk
+
+
+def everything_on(disk: SimDisk) -> dict[str, bytes]:
+    names = [f"/db/{name}" for name in disk.list("/db") if name != "wal"]
+    names += [f"/db/wal/{name}" for name in disk.list("/db/wal")]
+    return {name: disk.read_file(name) for name in names}
+
+
+@pytest.mark.parametrize("cut", [SimDisk.crash, SimDisk.kill])
+def test_an_engine_is_dead_with_its_disk_and_the_next_opens_at_once(disk: SimDisk, cut: Any) -> None:
+    db = nori_lsm.open("/db", env=disk, wal__durability="sync")
+    db[b"a"] = b"1"
+    batch, scan, snapshot = db.batch(), db.scan(), db.snapshot()
+    batch[b"b"] = b"2"
+    with pytest.raises(nori_lsm.LockedError):
+        nori_lsm.open("/db", env=disk)
+    cut(disk)
+    for call in (
+        lambda: db.put(b"b", b""),
+        lambda: db.delete_range(None, None),
+        lambda: db.get(b"a"),
+        lambda: b"a" in db,
+        lambda: list(db),
+        lambda: list(db.scan()),
+        lambda: len(db),
+        lambda: db.ingest([(b"c", b"")]),
+        lambda: list(scan),
+        lambda: snapshot[b"a"],
+        batch.commit,
+        db.snapshot,
+        db.sync,
+        db.flush,
+        db.compact,
+        db.verify,
+    ):
+        with pytest.raises(OSError):
+            call()
+    with nori_lsm.open("/db", env=disk) as again:
+        assert dict(again) == {b"a": b"1"}
+
+
+@pytest.mark.parametrize("cut", [SimDisk.crash, SimDisk.kill])
+def test_close_and_finalizers_of_the_dead_do_nothing_on_the_disk(disk: SimDisk, cut: Any) -> None:
+    closed, forgotten = nori_lsm.open("/db", env=disk), nori_lsm.open("/other", env=disk)
+    for db in (closed, forgotten):
+        db.update({b"%d" % number: b"value" for number in range(100)})
+    cut(disk)
+    before, operations = everything_on(disk), disk.operations
+    with suppress(OSError):
+        closed.close()
+    assert closed.closed
+    del db
+    with pytest.warns(ResourceWarning):
+        del forgotten
+        gc.collect()
+    assert everything_on(disk) == before and disk.operations == operations
+    nori_lsm.open("/db", env=disk).close()
+    nori_lsm.open("/other", env=disk).close()
+
+
+def test_a_power_cut_keeps_what_was_synced_and_of_the_rest_what_keep_says(disk: SimDisk) -> None:
+    for keep, expected in ((0.0, {b"a"}), (1.0, {b"a", b"b"})):
+        db = nori_lsm.open("/db", env=disk)
+        db.clear()
+        db.put(b"a", b"", sync=True)
+        db.put(b"b", b"")
+        disk.crash(keep=keep)
+        with suppress(OSError):
+            db.close()
+        with nori_lsm.open("/db", env=disk) as db:
+            assert set(db) == expected
+
+
+def test_the_nth_operation_of_a_kind_fails_with_its_errno(disk: SimDisk) -> None:
+    db = nori_lsm.open("/db", env=disk, wal__durability="os", wal__mapped=False)
+    disk.fail("log_publish", 3, errno.EDQUOT)
+    db[b"1"] = db[b"2"] = b""
+    with pytest.raises(OSError) as caught:
+        db[b"3"] = b""
+    assert caught.value.errno == errno.EDQUOT
+    db.close() if not db.stats().poisoned else disk.kill()
+    with suppress(OSError):
+        db.close()
+    with nori_lsm.open("/db", env=disk) as db:
+        assert {b"1", b"2"} <= set(db)
+
+
+def test_a_disk_says_what_stopped_it_and_what_time_it_is(disk: SimDisk) -> None:
+    db = nori_lsm.open("/db", env=disk)
+    began = disk.now
+    db.put(b"gone in a minute", b"", ttl=60)
+    disk.advance(59.5)
+    assert b"gone in a minute" in db
+    disk.advance(0.5)
+    assert b"gone in a minute" not in db
+    disk.advance_wall(-10)
+    assert disk.now == began + 50
+
+    assert disk.stopped is None
+    disk.stop_at(1)
+    assert disk.stopped is None
+    with pytest.raises(OSError):
+        db.put(b"key", b"", sync=True)
+    assert disk.stopped == "log_publish"
+    disk.kill()
+    assert disk.stopped is None
+    with suppress(OSError):
+        db.close()
+
+
+# ---------------------------------------------------------------- crash_points
+
+
+def pairs(db: nori_lsm.Engine) -> Iterator[int]:
+    """Two keys at a time, on disk before they are acknowledged."""
+    for number in range(10):
+        with db.batch(sync=True) as batch:
+            batch[b"left %d" % number] = batch[b"right %d" % number] = b"x" * 100
+        yield number
+
+
+@pytest.mark.parametrize("sector", [512, 4096])
+@pytest.mark.parametrize("how", [{}, {"keep": 0.0}, {"keep": 1.0}, {"kill": True}, {"wal__mapped": False}])
+def test_what_was_acknowledged_is_there_at_every_crash_point(how: dict[str, Any], sector: int) -> None:
+    points = 0
+    for point in crash_points(pairs, sector=sector, **how):
+        points += 1
+        assert point.operation == points
+        assert point.acknowledged == list(range(len(point.acknowledged)))
+        for number in range(10):
+            there = {b"left %d" % number in point.db, b"right %d" % number in point.db}
+            assert len(there) == 1, "a batch is there whole or not at all"
+            assert there == {True} or number not in point.acknowledged
+    assert points > 20 and point.kind is None and len(point.acknowledged) == 10
+
+
+def test_the_points_of_a_script_are_its_operations() -> None:
+    def script(db: nori_lsm.Engine) -> None:
+        db.put(b"a", b"")
+        db.sync()
+
+    points = [(point.operation, point.kind) for point in crash_points(script)]
+    assert points[0] == (1, "log_publish") and (2, "log_sync") in points
+    assert points[-1] == (len(points), None)
+    with pytest.raises(StopIteration):
+        next(crash_points(script, operations=[]))
+    chosen = [point.operation for point in crash_points(script, operations=range(2, 10**9))]
+    assert chosen == [operation for operation, _ in points[1:]]
+    with pytest.raises(ValueError):
+        list(crash_points(script, operations=[0]))
+
+
+def unsynced(db: nori_lsm.Engine) -> Iterator[bytes]:
+    for number in range(60):
+        db[b"%d" % number] = b"x" * 300
+        yield b"%d" % number
+
+
+def test_points_follow_from_the_seed() -> None:
+    def survivors(seed: int, **chosen: Any) -> dict[int, list[bytes]]:
+        return {point.operation: list(point.db) for point in crash_points(unsynced, seed=seed, **chosen)}
+
+    first = survivors(1)
+    assert first == survivors(1)
+    assert first != survivors(2)
+    assert survivors(1, operations=[17])[17] == first[17]
+    lost = {60 - len(keys) for operation, keys in first.items() if operation > 60}
+    assert len(lost) > 1
+
+
+def test_a_kill_loses_nothing_that_was_written() -> None:
+    for point in crash_points(unsynced, kill=True):
+        assert set(point.db) >= set(point.acknowledged)
+
+
+def test_prepared_state_is_durable_and_has_no_crash_points() -> None:
+    def prepare(db: nori_lsm.Engine) -> None:
+        for number in range(500):
+            db[b"prepared %03d" % number] = b"x" * 100
+
+    def script(db: nori_lsm.Engine) -> Iterator[int]:
+        db.delete(b"prepared 000", sync=True)
+        yield 1
+
+    operations = 0
+    for point in crash_points(script, prepare=prepare, keep=0.0):
+        operations += 1
+        assert len(point.db) in (499, 500)
+        assert not point.acknowledged or len(point.db) == 499
+    assert operations < 10
+
+
+def test_what_a_script_does_after_the_power_is_gone_does_not_count() -> None:
+    finally_ran = []
+
+    def script(db: nori_lsm.Engine) -> Iterator[str]:
+        try:
+            try:
+                db.put(b"key", b"", sync=True)
+            except OSError:
+                yield "a lie"
+            yield "done"
+            raise_if_gone(db)
+        finally:
+            finally_ran.append(True)
+
+    def raise_if_gone(db: nori_lsm.Engine) -> None:
+        try:
+            db.put(b"other", b"", sync=True)
+        except OSError:
+            raise RuntimeError("wrapped") from None
+
+    seen = [(point.acknowledged, b"key" in point.db) for point in crash_points(script, keep=0.0)]
+    assert seen[0] == ([], False)
+    assert ([], True) not in seen[-1:] and all(there or not said for said, there in seen)
+    assert all(said in ([], ["done"]) for said, _ in seen)
+    assert len(finally_ran) == len(seen)
+
+
+def test_a_script_that_fails_by_itself_fails_the_test() -> None:
+    def script(db: nori_lsm.Engine) -> None:
+        db[b"key"] = b""
+        raise KeyError("a mistake")
+
+    with pytest.raises(KeyError, match="a mistake"):
+        list(crash_points(script))
+
+
+def test_a_script_may_close_its_engine() -> None:
+    def script(db: nori_lsm.Engine) -> Iterator[int]:
+        with db:
+            db[b"key"] = b"value"
+        yield 1
+
+    points = [(point.kind, point.acknowledged, b"key" in point.db) for point in crash_points(script, keep=0.0)]
+    assert points[0][2] is False and points[-1] == (None, [1], True)
+    assert {"create", "write", "sync", "dir_sync"} <= {kind for kind, _, _ in points if kind}
+
+
+def test_overrides_win_over_what_makes_opening_cheap() -> None:
+    def script(db: nori_lsm.Engine) -> None:
+        assert db.config.wal.segment_bytes == 128 << 10 and db.config.wal.durability == "sync"
+        assert db.config.resources.block_cache_mib == 1
+
+    for point in crash_points(script, wal__segment_bytes=128 << 10, wal__durability="sync"):
+        script(point.db)
+    with pytest.raises(TypeError):
+        list(crash_points(script, no_such_option=1))
+
+
+def test_a_point_is_open_until_the_next_and_says_where_it_is() -> None:
+    points: list[CrashPoint[int]] = list(crash_points(pairs, operations=[1, 3, 10**6]))
+    assert all(point.db.closed for point in points)
+    assert repr(points[0]) == "<CrashPoint before operation 1, log_publish: 0 acknowledged>"
+    assert repr(points[-1]) == "<CrashPoint after the last operation: 10 acknowledged>"
+    iterator = crash_points(pairs)
+    point = next(iterator)
+    point.db[b"usable"] = b""
+    iterator.close()  # type: ignore[attr-defined]
+    assert point.db.closed
+
+
+def test_crashing_needs_no_thread_and_little_time() -> None:
+    """1,000 a second and more on an idle machine; here only that it is of that kind."""
+    before, began, points = threading.active_count(), time.perf_counter(), 0
+    for _ in crash_points(unsynced):
+        points += 1
+        assert threading.active_count() == before
+    assert points / (time.perf_counter() - began) > 100
