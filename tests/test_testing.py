@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import errno
 import gc
+import subprocess
+import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import invariant, rule, run_state_machine_as_test
 
 import nori_lsm
-from nori_lsm.testing import CrashPoint, SimDisk, crash_points
+from nori_lsm._engine_machine import Trouble
+from nori_lsm.testing import CrashPoint, EngineMachine, SimDisk, crash_points
 
 # ---------------------------------------------------------------- SimDisk
 
@@ -285,3 +292,189 @@ def test_crashing_needs_no_thread_and_little_time() -> None:
         points += 1
         assert threading.active_count() == before
     assert points / (time.perf_counter() - began) > 100
+
+
+# ---------------------------------------------------------------- EngineMachine
+
+quick = settings(max_examples=60, stateful_step_count=30, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+
+
+def run(machine: type[EngineMachine], chosen: settings = quick) -> None:
+    run_state_machine_as_test(machine, settings=chosen)
+
+
+def fails(machine: type[EngineMachine]) -> str:
+    """Why it fails; without shrinking and without the example's print."""
+    phases = [phase for phase in Phase if phase not in (Phase.shrink, Phase.explain)]
+    with pytest.raises(AssertionError) as caught:
+        run(machine, settings(quick, max_examples=1000, phases=phases, database=None, print_blob=False))
+    return str(caught.value)
+
+
+# Rules that a quick find does not need.
+asides = ("get", "scan", "snapshot", "look_at_snapshot", "put_expiring", "ingest", "sync", "flush", "compact", "reopen", "kill", "wait")
+
+
+class Counted(EngineMachine):
+    """Every rule is used, and trouble strikes."""
+
+    seen: ClassVar[Counter[str]] = Counter()
+
+    def opened(self, db: nori_lsm.Engine) -> None:
+        self.seen["opened"] += 1
+        assert dict(db) == self.model
+
+    def _cut(self, cut: str, keep: float | None) -> None:
+        self.seen[f"{cut} while {self.disk.stopped or 'idle'}"] += 1
+        super()._cut(cut, keep)
+
+    def restart(self) -> None:
+        self.seen["restart after a fault"] += 1
+        super().restart()
+
+
+@pytest.mark.parametrize("sector, config", [(512, {}), (4096, {"wal__durability": "sync", "wal__mapped": False})])
+def test_an_engine_holds_its_promises_whatever_is_done(sector: int, config: dict[str, Any]) -> None:
+    class Machine(Counted):
+        seen = Counter()
+        overrides = config
+
+    Machine.sector = sector
+    run(Machine)
+    assert Machine.seen["opened"] > 100 and Machine.seen["restart after a fault"] > 5, Machine.seen
+    cuts = {what.rpartition(" ")[2] for what in Machine.seen if " while " in what}
+    assert {"idle", "log_publish", "log_sync", "write", "sync"} <= cuts, Machine.seen
+
+
+def test_a_machine_finds_an_engine_that_loses_or_invents() -> None:
+    class Loses(EngineMachine):
+        @rule(key=EngineMachine.keys)
+        def behind_the_model(self, key: bytes) -> None:
+            self._engine.delete(key)
+
+    class Invents(EngineMachine):
+        def _open(self) -> nori_lsm.Engine:
+            engine = super()._open()
+            if self.disk.count("lock") > 2:
+                engine[b"invented"] = b""
+            return engine
+
+    class PromisesTooMuch(EngineMachine):
+        off = asides
+
+        @rule()
+        def forget_to_sync(self) -> None:
+            self._history.sync()
+
+    class Tears(EngineMachine):
+        """A batch that is two."""
+
+        off = (*asides, "put", "batch")
+
+        @rule()
+        def batch_in_two(self) -> None:
+            with self.attempt():
+                first, second = self._watched._put(b"first", b""), self._watched._put(b"second", b"")
+                self._watched._write([first, second], None, self.two_puts)
+
+        def two_puts(self) -> None:
+            self._engine[b"first"] = b""
+            self._engine[b"second"] = b""
+
+    assert "None, before the crash" in fails(Loses)
+    assert "b'invented'" in fails(Invents)
+    assert "too short a one" in fails(PromisesTooMuch)
+    assert "not a prefix" in fails(Tears)
+
+
+def test_rules_can_be_switched_off_and_keys_confined() -> None:
+    class Machine(EngineMachine):
+        off = ("delete_range", "crash", "kill", "stop", "fault", "reopen")
+        keys = st.sampled_from([b"other/1", b"other/2"])
+        path = "/elsewhere"
+        opens = 0
+
+        def opened(self, db: nori_lsm.Engine) -> None:
+            type(self).opens += 1
+            assert db.path == "/elsewhere"
+
+        def do_put_expiring(self) -> None:
+            raise AssertionError("a method in the place of a rule is no rule")
+
+        @invariant()
+        def confined(self) -> None:
+            assert set(self.model) <= {b"other/1", b"other/2"}
+
+    run(Machine, settings(quick, max_examples=20))
+    assert Machine.opens <= 60  # One to begin with, one in teardown; hypothesis adds a few runs.
+    with pytest.raises(TypeError, match="no_such_rule"):
+        type("Wrong", (EngineMachine,), {"off": ("no_such_rule",)})
+
+
+def test_what_a_program_writes_is_in_the_model_however_it_writes() -> None:
+    machine = EngineMachine()
+    db = machine.db
+    db[b"a"] = b"1"
+    db.update({b"b": bytearray(b"2"), b"c": memoryview(b"3")})
+    db |= [(b"d", b"4")]
+    db.ingest({b"e": b"5", b"f": b"6"})
+    assert db.setdefault(b"g", b"7") == b"7" and db.setdefault(b"a", b"8") == b"1"
+    assert db.pop(b"b") == b"2" and db.pop(b"b", None) is None and db.popitem() == (b"g", b"7")
+    del db[b"c"]
+    with pytest.raises(KeyError):
+        del db[b"c"]
+    with pytest.raises(TypeError):
+        db[b"number"] = 5  # type: ignore[assignment]
+    with db.batch() as batch:
+        batch[b"h"] = b"9"
+        del batch[b"a"]
+        batch.delete_range(b"e", b"f")
+    with suppress(ZeroDivisionError), db.batch() as batch:
+        batch[b"discarded"] = b""
+        raise ZeroDivisionError
+    db.put(b"short", b"", ttl=5)
+    assert machine.model == dict(db) == {b"d": b"4", b"f": b"6", b"h": b"9", b"short": b""}
+    assert db == machine.model and len(db) == 4 and list(reversed(db)) == sorted(machine.model, reverse=True) and b"d" in db
+    machine.disk.advance(5)
+    assert b"short" not in machine.model
+    machine.crash(keep=0.0)
+    assert machine.model == dict(machine.db)
+    machine.db.clear()
+    machine.reopen()
+    assert machine.model == dict(machine.db) == {} and not machine.db
+    machine.teardown()
+
+
+def test_an_attempt_ends_where_the_disk_stops_and_goes_on_recovered() -> None:
+    machine = EngineMachine()
+    told: list[int] = []
+    machine.do_stop(stops=[Trouble(12, cut="kill", again=3)])
+    for number in range(20):
+        with machine.attempt():
+            machine.db.put(b"%d" % number, b"", sync=True)
+            told.append(number)
+    assert len(told) >= 19 and not machine._troubles
+    assert {int(key) for key in machine.db} >= set(told)
+    machine.do_fault(faults=[Trouble(1, op="log_sync", errno=errno.EIO)])
+    with machine.attempt():
+        machine.db.sync()
+        machine.db.put(b"failed", b"", sync=True)
+        told.append(-1)
+    assert -1 not in told and not machine.db.closed
+    with pytest.raises(AssertionError), machine.attempt():
+        raise AssertionError("not the disk's")
+    machine.teardown()
+
+
+def test_without_hypothesis_the_machine_says_what_is_missing() -> None:
+    program = (
+        "import sys; sys.modules['hypothesis'] = None\n"
+        "from nori_lsm.testing import *\n"
+        "from nori_lsm import testing\n"
+        "SimDisk(), crash_points\n"
+        "try: testing.EngineMachine\n"
+        "except ImportError as error: assert error.name == 'hypothesis' and 'pip install hypothesis' in str(error), error\n"
+        "else: raise SystemExit('made from nothing')\n"
+        "assert not hasattr(testing, 'Missing')\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
