@@ -50,7 +50,7 @@ $(VENV)/.bench-tools: benchmarks/requirements.txt
 	@touch $@
 
 $(VENV)/.lint-tools:
-	@$(PIP) install mypy ruff
+	@$(PIP) install mypy ruff hypothesis
 	@touch $@
 
 ctest:

@@ -92,6 +92,11 @@ class EngineMachine(RuleBasedStateMachine):
     sector: int = 512  # What the disk writes whole: 512 or 4096.
     path: str = PATH
     off: ClassVar[Collection[str]] = ()
+    # Rules that use the engine by themselves. Off, they leave all the work to a subclass.
+    WORK: ClassVar[tuple[str, ...]] = (
+        *("put", "put_expiring", "delete", "delete_range", "batch", "ingest"),
+        *("get", "scan", "snapshot", "look_at_snapshot"),
+    )
     keys: ClassVar[st.SearchStrategy[bytes]] = any_keys  # A program with keys of its own: st.sampled_from([b"other/1", ...])
     values: ClassVar[st.SearchStrategy[bytes]] = any_values
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gc
+import re
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -369,7 +371,7 @@ def test_a_machine_finds_an_engine_that_loses_or_invents() -> None:
     class Tears(EngineMachine):
         """A batch that is two."""
 
-        off = (*asides, "put", "batch")
+        off = (*asides, "put", "batch", "delete", "delete_range", "crash", "fault")
 
         @rule()
         def batch_in_two(self) -> None:
@@ -478,3 +480,63 @@ def test_without_hypothesis_the_machine_says_what_is_missing() -> None:
         "assert not hasattr(testing, 'Missing')\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# ---------------------------------------------------------------- docs/testing.md
+
+GUIDE = (Path(__file__).parent.parent / "docs" / "testing.md").read_text("utf-8")
+
+
+def example(*changes: tuple[str, str]) -> dict[str, Any]:
+    """What the guide's code makes, with changes: bugs that it must find."""
+    program = "\n".join(part.partition("```")[0] for part in GUIDE.split("```python\n")[1:])
+    for old, new in changes:
+        assert program.count(old) == 1, old
+        program = program.replace(old, new)
+    made: dict[str, Any] = {"__name__": "guide"}
+    exec(compile(program, "docs/testing.md", "exec"), made)
+    return made
+
+
+SYNC_IS_MISSING = ("self.db.batch(sync=True)", "self.db.batch()")
+TWO_WRITES = (
+    """        with self.db.batch(sync=True) as batch:  # Together, and on disk before anybody is told.
+            batch[b"order/" + order] = b"placed"
+            batch[b"outbox/" + order] = b"Thank you for order " + order
+""",
+    """        self.db.put(b"order/" + order, b"placed", sync=True)
+        self.db.put(b"outbox/" + order, b"Thank you for order " + order, sync=True)
+""",
+)
+MARKED_IN_TWO_WRITES = (
+    """            batch.delete(b"outbox/" + order)
+""",
+    """            pass
+        self.db.delete(b"outbox/" + order)
+""",
+)
+PLANTED = {
+    "a sync is missing": (SYNC_IS_MISSING, "placed b'.*', and forgotten"),
+    "two writes": (TWO_WRITES, "is b'placed', its letter is gone"),
+    "marked in two writes": (MARKED_IN_TWO_WRITES, "is b'confirmed', its letter is there"),
+}
+
+
+def test_the_guide_s_example_holds() -> None:
+    made = example()
+    made["test_nothing_told_is_forgotten"]()
+    run(made["OutboxMachine"])
+    assert GUIDE.count("\n") < 150
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_the_guide_s_crash_points_find(bug: str) -> None:
+    change, finding = PLANTED[bug]
+    with pytest.raises(AssertionError, match=finding):
+        example(change)["test_nothing_told_is_forgotten"]()
+
+
+@pytest.mark.parametrize("bug", PLANTED)
+def test_the_guide_s_machine_finds(bug: str) -> None:
+    change, finding = PLANTED[bug]
+    assert re.search(finding, fails(example(change)["OutboxMachine"]))
