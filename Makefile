@@ -38,8 +38,8 @@ $(VENV)/.built: $(SOURCES)
 	@$(PIP) install --editable .
 	@touch $@
 
-$(VENV)/.test-tools:
-	@$(PIP) install pytest hypothesis
+$(VENV)/.test-tools: Makefile
+	@$(PIP) install pytest hypothesis xxhash lz4 zstandard
 	@$(PIP) install matplotlib || echo "No matplotlib here: the tests of pictures and of the notebook are skipped"
 	@for library in pyarrow polars; do $(PIP) install --only-binary :all: $$library || \
 		echo "No $$library here: the tests that use it are skipped"; done
