@@ -164,14 +164,17 @@ class _Log:
 
 
 def _header_of(data: Data, path: str, number: int, database_id: int) -> FileHeader | None:
-    """The header, None if the file is not a valid segment. FormatError if a later version made it."""
+    """The header, None if the file is not a valid segment. CorruptionError if it is another database's, FormatError if
+    a later version made it."""
     if not header_is_right(data, "segment"):
         return None
     head = bytes(data[:96])
-    if int.from_bytes(head[32:40], "little") != database_id or int.from_bytes(head[40:48], "little") != number:
+    if int.from_bytes(head[32:40], "little") != database_id:
+        raise damaged(Place(path, 0, "log"), "of another database")
+    if int.from_bytes(head[40:48], "little") != number:
         return None
     header = read_header(data, path, "segment")
-    return header if header.extra[0] < number else None
+    return header if header.extra[0] < number and header.extra[2] <= MAX_SEQUENCE else None
 
 
 def read_log(files: Mapping[int, Data], database_id: int, log_number: int, flushed_sequence: int) -> Log:

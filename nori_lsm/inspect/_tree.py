@@ -34,6 +34,8 @@ from nori_lsm.inspect._shares import Run, Slice, cut_run, is_below
 __all__ = ["Slot", "Tree", "TreeBuilder"]
 
 NEW_RUN_ID = 1 << 63  # What a slot that is new names runs after itself with.
+MAX_NAMING_SLOT_ID = (1 << 47) - 1
+MAX_NAMING_PLACE = (1 << 16) - 1
 
 
 @dataclass(frozen=True)
@@ -239,31 +241,31 @@ class TreeBuilder:
             if not kept:
                 next_id += 1
             slot_id = covering.id if kept else next_id - 1
-            below = [slot for slot in old[first:] if end is None or slot.start < end]
-            runs = self._joined([self._parts(slot, start, end) for slot in below], slot_id, kept)
+            sources = [slot for slot in old[first:] if end is None or slot.start < end]
+            runs = self._joined(sources, start, end, None if kept else slot_id)
             new.append(Slot(slot_id, start, end, k_max or covering.k_max, runs))
         self.levels[level] = new
 
-    @staticmethod
-    def _parts(slot: Slot, start: bytes, end: bytes | None) -> list[tuple[Run, Run]]:
-        """Of the runs of an old slot that have something in the range: the run, and the part."""
-        return [(run, part) for run in slot.runs if (part := cut_run(run, start, end)) is not None]
-
-    @staticmethod
-    def _joined(columns: list[list[tuple[Run, Run]]], slot_id: int, kept: bool) -> tuple[Run, ...]:
-        """The runs of a new slot, from those of the old slots in its range."""
-        count = 0
-        named: list[list[Run]] = []
-        for column in columns:
-            named.append([])
-            for run, part in column:
-                is_new_name = part is not run and not kept
-                named[-1].append(replace(part, id=NEW_RUN_ID | slot_id << 16 | count) if is_new_name else part)
-                count += 1
-        depth = max((len(column) for column in named), default=0)
+    def _joined(self, sources: list[Slot], start: bytes, end: bytes | None, new_id: int | None) -> tuple[Run, ...]:
+        """The runs of a slot [start, end) made of old slots; new_id: what to name cut runs after, None: they keep theirs."""
+        seen = 0
+        columns: list[list[Run]] = []
+        for slot in sources:
+            column: list[Run] = []
+            for place, run in enumerate(slot.runs, seen):
+                part = cut_run(run, start, end)
+                if part is not None and part is not run and new_id is not None:
+                    if new_id > MAX_NAMING_SLOT_ID or place > MAX_NAMING_PLACE:
+                        raise self._fail(f"a run is named after place {place} of slot {new_id}")
+                    part = replace(part, id=NEW_RUN_ID | new_id << 16 | place)
+                if part is not None:
+                    column.append(part)
+            if column:
+                seen += len(slot.runs)
+            columns.append(column)
         runs: list[Run] = []
-        for age in range(1, depth + 1):
-            parts = [column[-age] for column in named if len(column) >= age]
+        for age in range(1, max(map(len, columns)) + 1):
+            parts = [column[-age] for column in columns if len(column) >= age]
             slices = [piece for part in parts for piece in part.slices]
             runs.insert(0, Run(parts[0].id, tuple(_with_neighbours_joined(slices))))
         return tuple(runs)
