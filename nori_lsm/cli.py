@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except (nori_lsm.Error, OSError, ValueError) as error:
+    except (nori_lsm.Error, ImportError, OSError, ValueError) as error:
         print(f"nori-lsm: {error}", file=sys.stderr)
         return 1
 
@@ -68,6 +68,12 @@ def build_parser() -> argparse.ArgumentParser:
     scan.add_argument("--limit", type=int, metavar="N")
     scan.add_argument("--keys", action="store_true", help="keys only")
     scan.set_defaults(run=run_scan)
+
+    dump = commands.add_parser("dump", help="what a single file of a database holds, read without the engine")
+    dump.add_argument("file", help="CURRENT, HEAT, a manifest, a table, or a segment of the log")
+    dump.add_argument("--json", action="store_true", help="one JSON object a line")
+    dump.add_argument("--limit", type=int, metavar="N", help="so many lines at most")
+    dump.set_defaults(run=run_dump)
     return parser
 
 
@@ -118,5 +124,16 @@ def run_scan(options: argparse.Namespace) -> int:
     ):
         for key, value in entries:
             print(format_key(key) if options.keys else f"{format_key(key)}\t{format_key(value)}")
+    sys.stdout.flush()
+    return 0
+
+
+def run_dump(options: argparse.Namespace) -> int:
+    from nori_lsm.inspect.dump import dump_file
+
+    if options.limit is not None and options.limit < 0:
+        raise ValueError(f"--limit is {options.limit}, must not be negative")
+    for line in dump_file(options.file, as_json=options.json, limit=options.limit):
+        print(line)
     sys.stdout.flush()
     return 0

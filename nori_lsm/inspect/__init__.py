@@ -16,6 +16,7 @@ from nori_lsm.inspect._database import Database, read_database
 from nori_lsm.inspect._edits import Edit
 from nori_lsm.inspect._filters import BloomFilter, Filter, RibbonFilter
 from nori_lsm.inspect._header import FileHeader, read_header
+from nori_lsm.inspect._heat import Arm, Heat, HeatSection, Learned, Model, Sketch, SketchItem, SlotHeat, read_heat
 from nori_lsm.inspect._log import Commit, Link, Log, Segment, read_log, read_segment
 from nori_lsm.inspect._manifest import Manifest, read_manifest
 from nori_lsm.inspect._names import Current, DirectoryFiles, Files, SimDiskFiles, read_current
@@ -26,6 +27,7 @@ from nori_lsm.inspect._table import Block, Section, Table, read_table
 from nori_lsm.inspect._tree import Slot, Tree
 
 __all__ = [
+    "Arm",
     "Block",
     "BloomFilter",
     "Commit",
@@ -38,10 +40,14 @@ __all__ = [
     "Files",
     "Filter",
     "Framed",
+    "Heat",
+    "HeatSection",
+    "Learned",
     "Link",
     "Log",
     "Manifest",
     "Mark",
+    "Model",
     "Promise",
     "Properties",
     "RangeDelete",
@@ -51,8 +57,11 @@ __all__ = [
     "Section",
     "Segment",
     "SimDiskFiles",
+    "Sketch",
+    "SketchItem",
     "Slice",
     "Slot",
+    "SlotHeat",
     "Table",
     "Tree",
     "read_batch",
@@ -60,6 +69,7 @@ __all__ = [
     "read_database",
     "read_framed",
     "read_header",
+    "read_heat",
     "read_log",
     "read_manifest",
     "read_segment",
