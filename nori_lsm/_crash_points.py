@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
-from typing import Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 import nori_lsm
 from nori_lsm._core import Engine, SimDisk
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["CHEAP_TO_OPEN", "PATH", "CrashPoint", "crash_points"]
 
@@ -30,15 +33,49 @@ CHEAP_TO_OPEN: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CrashPoint(Generic[Told]):
-    """What was left when a script ended before its `operation`-th operation on the disk, the first being 1."""
+    """What was left when a script ended before its `operation`-th operation on the disk, the first being 1.
+
+    It stands for the engine that was recovered: `point[key]`, `dict(point)`, `point.scan()` are those of `point.db`."""
 
     operation: int
     kind: str | None  # What that operation was, one of SimDisk.op_names; None: the script had come to its end.
     acknowledged: list[Told]  # What the script had yielded.
     db: Engine  # Recovered. Open until the next point is asked for.
     disk: SimDisk
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+    def __getitem__(self, key: Buffer, /) -> bytes:
+        return self.db[key]
+
+    def __setitem__(self, key: Buffer, value: Buffer, /) -> None:
+        self.db[key] = value
+
+    def __delitem__(self, key: Buffer, /) -> None:
+        del self.db[key]
+
+    def __contains__(self, key: Buffer, /) -> bool:
+        return key in self.db
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.db)
+
+    def __reversed__(self) -> Iterator[bytes]:
+        return reversed(self.db)
+
+    def __len__(self) -> int:
+        return len(self.db)
+
+    def __bool__(self) -> bool:
+        return bool(self.db)
+
+    def __eq__(self, other: object, /) -> bool:
+        return self.db == (other.db if isinstance(other, CrashPoint) else other)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
         where = f"before operation {self.operation}, {self.kind}" if self.kind else "after the last operation"
