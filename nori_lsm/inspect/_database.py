@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import heapq
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from os import PathLike
 
 from nori_lsm._core import CorruptionError, StaleError
@@ -57,7 +57,7 @@ class Database:
         try:
             data = self.files.read(path)
         except FileNotFoundError as error:
-            if number not in _read_once(self.files).tree.table_numbers:
+            if number not in read_database(self.files).tree.table_numbers:
                 raise StaleError(errno.ESTALE, "a writer has removed it", path) from error
             raise damaged(Place(path, None, "table"), "the manifest names it, and it is missing") from error
         if len(data) != known.bytes:
@@ -115,7 +115,14 @@ class Database:
     def check(self) -> None:
         """Reads all files. CorruptionError for the first thing that is damaged, or does not fit together."""
         for number in sorted(self.tree.table_numbers):
-            self.table(number).check()
+            table, known = self.table(number), self.tree.tables[number].properties
+            table.check()
+            said = table.properties
+            if table.is_stamped:
+                one = known.largest_sequence
+                said = replace(said, smallest_sequence=one, largest_sequence=one)
+            if said != known:
+                raise damaged(Place(table.path, None, "properties"), f"say {said}, by the manifest {known}")
         for _ in self._log_operations():
             pass
 

@@ -238,10 +238,10 @@ def _bound(cursor: Cursor) -> bytes | None:
 
 
 def _options(cursor: Cursor) -> Options:
-    try:
-        return Options(cursor.sized().decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise cursor.fail("options are not text") from error
+    text = cursor.sized().decode("utf-8", "surrogateescape")
+    if not all("=" in line for line in text.split("\n") if line):
+        raise cursor.fail("options have a line without '='")
+    return Options(text)
 
 
 def _push(cursor: Cursor) -> PushL0:

@@ -153,7 +153,7 @@ class _Log:
 
     def take(self, segment: Segment, record: Record) -> bool:
         last = record.sequence + record.count - 1
-        if record.count == 0 or last > MAX_SEQUENCE or not self.goes_on(record.sequence - 1):
+        if record.sequence == 0 or last >= MAX_SEQUENCE or not self.goes_on(record.sequence - 1):
             return False
         if last > self.flushed:
             if record.sequence <= self.flushed:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
-from nori_lsm.inspect._batch import DELETE, PUT_EXPIRING, Entry, RangeDelete, split_expiry
+from nori_lsm.inspect._batch import DELETE, PUT, PUT_EXPIRING, Entry, RangeDelete, split_expiry
 from nori_lsm.inspect._bytes import (
     MAX_KEY_BYTES,
     MAX_RANGE_END_BYTES,
@@ -23,6 +23,7 @@ from nori_lsm.inspect._bytes import (
 from nori_lsm.inspect._filters import Filter, read_bloom, read_ribbon
 from nori_lsm.inspect._header import HEADER_BYTES, STAMPED, FileHeader, read_header
 from nori_lsm.inspect._properties import Properties, read_properties
+from nori_lsm.inspect._shares import is_below
 
 __all__ = ["Block", "Section", "Table", "read_table"]
 
@@ -228,12 +229,20 @@ class Table:
     def check(self) -> None:
         """Reads all of the table. CorruptionError if properties or filter do not fit its entries (FORMAT.md 11)."""
         entries = deletes = key_bytes = value_bytes = forever = 0
+        sequences = [delete.sequence for delete in self.range_deletes]
+        low, high = min(sequences, default=None), max(sequences, default=0)
+        first_expiry = last_expiry = 0
         for entry in self.entries():
             entries += 1
             deletes += entry.type == DELETE
-            forever += entry.type == 1
+            forever += entry.type == PUT
             key_bytes += len(entry.key)
-            value_bytes += len(entry.value or b"") + (8 if entry.type == PUT_EXPIRING else 0)
+            value_bytes += len(entry.value or b"")
+            low, high = min(entry.sequence, entry.sequence if low is None else low), max(entry.sequence, high)
+            if entry.expires_at_ms is not None:
+                value_bytes += 8
+                first_expiry = min(entry.expires_at_ms, first_expiry or entry.expires_at_ms)
+                last_expiry = max(entry.expires_at_ms, last_expiry)
             if self.filter is not None and not self.filter.may_hold(entry.key):
                 raise damaged(self.place(0, "filter"), f"denies {entry.key!r}, which the table holds")
         found = replace(
@@ -243,9 +252,13 @@ class Table:
             key_bytes=key_bytes,
             value_bytes=value_bytes,
             puts_without_expiry=forever,
+            smallest_expiry_ms=first_expiry,
+            largest_expiry_ms=last_expiry,
             data_blocks=sum(1 for _ in self.blocks()),
             range_tombstones=len(self.range_deletes),
         )
+        if not self.is_stamped:
+            found = replace(found, smallest_sequence=low or 0, largest_sequence=high)
         if found != self.properties:
             raise damaged(self.place(0, "properties"), f"say {self.properties}, the table holds {found}")
 
@@ -389,6 +402,9 @@ def read_table(
     stamped = bool(header.read_features & STAMPED)
     if stamped and ranges:
         raise damaged(places[RANGES], "range tombstones in a stamped table")
+    for delete in ranges:
+        if delete.start < properties.smallest or is_below(properties.end, delete.end):
+            raise damaged(places[RANGES], "a range tombstone outside of what the properties say")
     return Table(
         path, header, sections, properties, ranges, found, sequence if stamped else None, data, payloads[INDEX]
     )
