@@ -7,6 +7,7 @@ import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from os import PathLike
+from typing import Any
 
 from nori_lsm._core import CorruptionError, StaleError
 from nori_lsm.inspect._batch import Entry, RangeDelete
@@ -108,9 +109,13 @@ class Database:
                 assert entry.value is not None
                 yield entry.key, entry.value
 
-    def to_dict(self, *, sequence: int | None = None, now_ms: int | None = None) -> dict[bytes, bytes]:
+    def pairs(self, *, sequence: int | None = None, now_ms: int | None = None) -> dict[bytes, bytes]:
         """items(), all at once."""
         return dict(self.items(sequence=sequence, now_ms=now_ms))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Of what the database is made, without what it holds."""
+        return {"manifest": self.manifest.path, "tree": self.tree.to_dict(), "log": self.log.to_dict()}
 
     def check(self) -> None:
         """Reads all files. CorruptionError for the first thing that is damaged, or does not fit together."""

@@ -40,7 +40,11 @@ class Segment:
         return Link(*self.header.extra[:3])
 
     def operations(self, record: Record) -> Iterator[Entry | RangeDelete]:
+        """What a record holds, in order. CorruptionError if that is not understood."""
         return read_batch(record, self.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path, "header": self.header.to_dict(), **self.framed.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Commit:
     def operations(self) -> Iterator[Entry | RangeDelete]:
         """In order. CorruptionError if what the record holds is not understood."""
         return read_batch(self.record, self.path)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"path": self.path, **self.record.to_dict()}
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,10 @@ class Log:
     end: Promise
     sequence: int
     promise: Promise
+
+    def to_dict(self) -> dict[str, Any]:
+        positions = {"end": self.end.to_dict(), "sequence": self.sequence, "promise": self.promise.to_dict()}
+        return {"commits": [commit.to_dict() for commit in self.commits], **positions}
 
 
 def read_segment(data: Data, path: str, *, number: int | None = None, database_id: int | None = None) -> Segment:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from nori_lsm.inspect._bytes import Cursor, Data, Place, damaged
 from nori_lsm.inspect._edits import Edit, read_edit
@@ -30,6 +31,10 @@ class Manifest:
         for edit in self.edits[:edits]:
             builder.apply(edit)
         return builder.tree()
+
+    def to_dict(self) -> dict[str, Any]:
+        edits = [edit.to_dict() for edit in self.edits]
+        return {"path": self.path, "header": self.header.to_dict(), "end": self.framed.end, "edits": edits}
 
 
 def read_manifest(data: Data, path: str, *, number: int | None = None, database_id: int | None = None) -> Manifest:

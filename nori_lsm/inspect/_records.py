@@ -77,6 +77,10 @@ class Framed:
     size: int
     promise: Promise
 
+    def to_dict(self) -> dict[str, Any]:
+        numbers = {"end": self.end, "size": self.size, "promise": self.promise.to_dict()}
+        return {"items": [item.to_dict() for item in self.items], **numbers}
+
     @property
     def records(self) -> list[Record]:
         return [item for item in self.items if isinstance(item, Record)]
@@ -131,7 +135,6 @@ class _Reader:
         if kind == FULL:
             return Record(begin, offset, sequence, count, promise, parts[0])
         while kind in (FIRST, MIDDLE) and offset % BLOCK_BYTES == 0:
-            before = kind
             found = self.next_fragment(offset)
             if found is None or found[0] not in (MIDDLE, LAST):
                 return None
@@ -139,7 +142,6 @@ class _Reader:
             parts.append(body)
             if kind == LAST:
                 return Record(begin, offset, sequence, count, promise, b"".join(parts))
-            assert before in (FIRST, MIDDLE)
         return None
 
     def promises_from(self, end: int) -> Promise:

@@ -31,7 +31,13 @@ Key = bytes  # Block has a field of the name of the type.
 TRAILER_BYTES = 13
 MAX_BLOCK_BYTES = 64 << 20
 BLOOM, RANGES, INDEX, PROPERTIES, RIBBON = 1, 2, 3, 4, 5
-SECTION_NAMES = {BLOOM: "bloom filter", RANGES: "ranges", INDEX: "index", PROPERTIES: "properties", RIBBON: "ribbon filter"}
+SECTION_NAMES = {
+    BLOOM: "bloom filter",
+    RANGES: "ranges",
+    INDEX: "index",
+    PROPERTIES: "properties",
+    RIBBON: "ribbon filter",
+}
 COMPRESSION_NAMES = {0: "none", 1: "lz4", 2: "zstd"}
 _IGNORABLE = 1
 _MAX_RESTART_DISTANCE = 16
@@ -104,6 +110,18 @@ class Table:
     @property
     def is_stamped(self) -> bool:
         return bool(self.header.read_features & STAMPED)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the blocks."""
+        return {
+            "path": self.path,
+            "header": self.header.to_dict(),
+            "sections": [section.to_dict() for section in self.sections],
+            "properties": self.properties.to_dict(),
+            "range_deletes": [delete.to_dict() for delete in self.range_deletes],
+            "filter": self.filter.to_dict() if self.filter else None,
+            "sequence": self.sequence,
+        }
 
     def place(self, offset: int, kind: str = "block") -> Place:
         return Place(self.path, offset, kind)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from nori_lsm._terminal import format_key
 from nori_lsm.inspect._batch import RangeDelete
 from nori_lsm.inspect._bytes import Place, damaged
-from nori_lsm.inspect._header import HEADER_BYTES, MAGICS
+from nori_lsm.inspect._header import HEADER_BYTES, MAGICS, header_is_right, read_header
 from nori_lsm.inspect._heat import ACTION_NAMES, read_heat
 from nori_lsm.inspect._log import read_segment
 from nori_lsm.inspect._manifest import read_manifest
@@ -93,6 +93,11 @@ def _segment(data: bytes, path: str, number: int | None) -> Iterator[Line]:
     if not any(data[:HEADER_BYTES]):
         yield Line("spare", 0, {"file_bytes": len(data)})
         return
+    if number is not None and header_is_right(data, "segment"):
+        header = read_header(data, path, "segment")
+        if header.number != number:
+            yield Line("spare", 0, {"file_bytes": len(data), "was_segment": header.number})
+            return
     segment = read_segment(data, path, number=number)
     yield _header(segment.header)
     yield Line("link", 0, segment.link.to_dict())
