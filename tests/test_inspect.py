@@ -20,6 +20,7 @@ from nori_lsm.inspect import _bytes, _heat, _tree
 from nori_lsm.inspect.dump import dump_file
 from nori_lsm.inspect._edits import AddTable, Counters, Edit, EditRun, EditSlice, SetGuards, SetSlot
 from nori_lsm.testing import SimDisk
+from tests_support import work
 
 SMALL: dict[str, Any] = {
     "memtable__flush_trigger_bytes": 16 << 10,
@@ -28,7 +29,6 @@ SMALL: dict[str, Any] = {
     "table_bytes": 16 << 10,
     "fanout": 2,
     "l1_slot_count": 4,
-    "max_space_amp": 10.0,
 }
 RICH: dict[str, Any] = {
     **SMALL,
@@ -66,34 +66,6 @@ def read(disk: SimDisk, path: str = "/db") -> inspect.Database:
 def pairs(database: inspect.Database) -> dict[bytes, bytes]:
     """Of a database whose clock has not gone on since it was opened."""
     return database.pairs(now_ms=database.tree.counters.ttl_clock_ms)
-
-
-def work(db: nori_lsm.Engine, numbers: random.Random, count: int) -> None:
-    """Writes of all kinds."""
-
-    def key() -> bytes:
-        return b"k%05d" % numbers.randrange(4000)
-
-    for _ in range(count):
-        kind, at = numbers.random(), key()
-        if kind < 0.7:
-            db.put(at, numbers.randbytes(numbers.randrange(100)) + b"x" * numbers.randrange(300))
-        elif kind < 0.8:
-            db.put(at, b"expires", ttl=numbers.choice([10.0, 10000.0]))
-        elif kind < 0.9:
-            db.delete(at)
-        elif kind < 0.92:
-            db.delete_range(at, at + b"\xff" if kind < 0.905 else b"k%05d" % (int(at[1:]) + 20))
-        elif kind < 0.925:
-            db.ingest([(key(), b"ingested") for _ in range(20)])
-        elif kind < 0.927:
-            db.put(at, numbers.randbytes(100_000))
-        else:
-            with db.batch() as batch:
-                for _ in range(5):
-                    batch.put(key(), b"batch")
-                batch.delete(key())
-                batch.delete_range(at, at + b"0")
 
 
 @pytest.fixture(scope="module")

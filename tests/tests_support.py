@@ -1,8 +1,9 @@
-"""What the tests of what is seen share: small engines, and waiting."""
+"""What several test modules share: small engines, waiting, writes of all kinds."""
 
 from __future__ import annotations
 
 import os
+import random
 import time
 from collections.abc import Callable
 from typing import Any
@@ -36,3 +37,31 @@ def flush_seen(db: nori_lsm.Engine) -> None:
     before = sum(event.name == "flush" for event in db.events(follow=False))
     db.flush()
     wait_until(lambda: sum(event.name == "flush" for event in db.events(follow=False)) > before)
+
+
+def work(db: nori_lsm.Engine, numbers: random.Random, count: int) -> None:
+    """Writes of all kinds."""
+
+    def key() -> bytes:
+        return b"k%05d" % numbers.randrange(4000)
+
+    for _ in range(count):
+        kind, at = numbers.random(), key()
+        if kind < 0.7:
+            db.put(at, numbers.randbytes(numbers.randrange(100)) + b"x" * numbers.randrange(300))
+        elif kind < 0.8:
+            db.put(at, b"expires", ttl=numbers.choice([10.0, 10000.0]))
+        elif kind < 0.9:
+            db.delete(at)
+        elif kind < 0.92:
+            db.delete_range(at, at + b"\xff" if kind < 0.905 else b"k%05d" % (int(at[1:]) + 20))
+        elif kind < 0.925:
+            db.ingest([(key(), b"ingested") for _ in range(20)])
+        elif kind < 0.927:
+            db.put(at, numbers.randbytes(100_000))
+        else:
+            with db.batch() as batch:
+                for _ in range(5):
+                    batch.put(key(), b"batch")
+                batch.delete(key())
+                batch.delete_range(at, at + b"0")
