@@ -43,7 +43,7 @@ struct nr_bulk {
     size_t entry_count, entry_capacity;
     struct nr_bulk_run *runs; /* Owned. Oldest first. */
     size_t run_count, run_capacity;
-    uint64_t next_number; /* Of runs; the sequence of their entries for now. */
+    uint64_t next_number; /* Of runs; the sequence of their entries until they are stamped. */
     /* Counts. */
     uint64_t pair_count, user_bytes, bytes_written;
 };

@@ -176,6 +176,8 @@ static nori_status become_next_write(struct nori_engine *engine, struct nr_run *
     if (rc == NORI_OK) rc = nr_pressure_admit(engine, 0, true, false, &charge, err);
     if (rc == NORI_OK) rc = nr_commit_gate(engine, &last_sequence, err);
     if (rc != NORI_OK) return rc;
+    /* What the thread's hook writes would wait for the gate, which only this thread opens. */
+    bool was_held = nr_interrupt_hold(true);
     rc = nr_flush_wait(engine, last_sequence, err);
     bool is_flushed = rc == NORI_OK;
     if (is_flushed) rc = install(engine, run, last_sequence + 1, err);
@@ -184,6 +186,7 @@ static nori_status become_next_write(struct nori_engine *engine, struct nr_run *
         err->outcome = is_flushed && atomic_load(&engine->is_poisoned) ? NORI_INDETERMINATE : NORI_NOT_APPLIED;
     *sequence_out = last_sequence + (rc == NORI_OK);
     nr_commit_ungate(engine, *sequence_out);
+    (void)nr_interrupt_hold(was_held);
     nr_workers_kick(engine);
     nr_pressure_update(engine);
     return rc;

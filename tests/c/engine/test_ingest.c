@@ -308,6 +308,35 @@ TEST(closing_ends_an_ingest_that_is_under_way)
     end(env, engine);
 }
 
+/* Asked as often as it may be: no sooner than 100 ms after the last time. */
+static int write_in_hook(void *arg)
+{
+    struct nori_error error;
+    usleep(110000);
+    EXPECT_OK(put_text(arg, "hook", "wrote", &error), &error);
+    return 0;
+}
+
+/* While the gate is closed it would wait for its own thread. */
+TEST(a_hook_in_the_commit_of_an_ingest_may_write)
+{
+    struct nori_engine *engine;
+    struct nori_error error;
+    struct nori_ingest_result result;
+    struct nori_env *env = make_disk(&engine);
+    struct nori_ingest *ingest = begin(engine, true);
+    EXPECT_OK(add(ingest, "a", "1", &error), &error);
+    EXPECT_OK(put_text(engine, "b", "2", &error), &error);
+    nori_set_interrupt(write_in_hook, engine);
+    nori_status rc = nori_ingest_commit(ingest, &result, &error);
+    nori_set_interrupt(NULL, NULL);
+    EXPECT_OK(rc, &error);
+    nori_ingest_destroy(ingest);
+    EXPECT_VALUE(engine, NULL, "a", "1");
+    EXPECT_VALUE(engine, NULL, "hook", "wrote");
+    end(env, engine);
+}
+
 TEST(expiring_pairs_are_ingested_with_their_expiry)
 {
     struct nori_engine *engine;
