@@ -7,8 +7,8 @@
 #include "base/alloc.h"
 #include "compact/cover.h"
 #include "compact/expired.h"
+#include "compact/fences.h"
 #include "compact/fresh.h"
-#include "compact/output.h"
 #include "iter/merge.h"
 
 /* Slices below this part of table_bytes are rewritten, so that small tables do not stay small. */
@@ -26,6 +26,7 @@ struct merge {
     struct nr_survive survive;
     struct nr_fresh fresh; /* If the job counts it. */
     struct nr_output output;
+    struct nr_fences fences;
     const struct nr_table_slice **adoptions; /* Owned; ascending. */
     size_t adoption_count, adoption_next;
     bool is_done; /* A slice without end was taken over. */
@@ -178,6 +179,7 @@ static nori_status adopt(struct merge *merge, bool *is_adopted_out, struct nori_
     if (merge->adoption_next == merge->adoption_count) goto out;
     const struct nr_table_slice *slice = merge->adoptions[merge->adoption_next];
     if (nr_slice_compare(key, slice->start) < 0) goto out;
+    NR_CHECK(nr_fences_pass(&merge->fences, &merge->output, &slice->start, err));
     NR_CHECK(nr_output_adopt(&merge->output, slice, err));
     merge->adoption_next++;
     *is_adopted_out = true;
@@ -219,6 +221,7 @@ static nori_status merge_entry(struct merge *merge, struct nori_error *err)
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
     bool keep = false;
+    NR_CHECK(nr_fences_pass(&merge->fences, &merge->output, &iter->key, err));
     if (NR_UNLIKELY(merge->output.is_full || !merge->output.builder)) {
         NR_CHECK(cut_if_due(merge, err));
         if (merge->job->is_part) goto out;
@@ -251,6 +254,9 @@ static nori_status merge_target(struct merge *merge, const struct nr_merge_targe
         if (merge->adoption_next < merge->adoption_count) NR_CHECK(adopt(merge, &is_adopted, err));
         if (!is_adopted) NR_CHECK(merge_entry(merge, err));
     }
+    /* What is left of tombstones. */
+    if (!merge->job->is_part)
+        NR_CHECK(nr_fences_pass(&merge->fences, &merge->output, target->end.infinite ? NULL : &target->end.key, err));
 out:
     return rc;
 }
@@ -423,6 +429,7 @@ static nori_status prepare(struct merge *merge, struct nori_error *err)
     struct nr_bound end = job->target_count ? job->targets[job->target_count - 1].end : nr_bound_infinite();
     NR_CHECK(nr_cover_init(&merge->older, job->older, job->older_count, start, end, err));
     if (job->counts_fresh) NR_CHECK(nr_fresh_init(&merge->fresh, merge->context, job, start, end, err));
+    NR_CHECK(nr_fences_init(&merge->fences, job, err));
     NR_CHECK(choose_runs(merge, err));
     NR_CHECK(open_tombstones(merge, err));
     NR_CHECK(find_adoptions(merge, err));
@@ -512,6 +519,7 @@ out:
     if (rc != NORI_OK) discard(context, job);
     nr_survive_clear(&merge.survive);
     nr_fresh_clear(&merge.fresh);
+    nr_fences_clear(&merge.fences);
     nr_iter_destroy(merge.iter);
     nr_tombstones_unref(merge.tombstones);
     nr_tombstones_unref(merge.kept_tombstones);

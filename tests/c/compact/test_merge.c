@@ -277,6 +277,63 @@ TEST(slots_share_small_tables_but_not_where_one_would_stand_behind_older_data)
     EXPECT_EQ(merge_into_two(100), 2);
 }
 
+/* Merges keys 5 to 9, of sequence 100 and on, and keys 20 to 29, of sequence 1 and on, beside a run of keys 'first' and
+ * on, of sequence 50 and on, which is in order for each key. A tombstone of sequence 200 may lie over all. */
+static void merge_beside(unsigned first, bool is_older, bool has_tombstone)
+{
+    struct fixture fixture;
+    struct nr_moment moments[] = {{0, 0}, {NR_MAX_SEQUENCE, 0}};
+    fixture_init(&fixture);
+    struct nr_run *runs[] = {put_run(&fixture, 5, 5, 100), put_run(&fixture, 20, 10, 1), NULL};
+    struct nr_run *beside = put_run(&fixture, first, 10, 50);
+    if (has_tombstone) {
+        struct nr_memtable *memtable = memtable_create(&fixture);
+        uint64_t bytes = 0;
+        write_range(memtable, nr_slice_text("key00000"), nr_bound_key(nr_slice_text("key00040")), 200);
+        EXPECT_OK(nr_flush_execute(&fixture.context, &memtable, 1, &moments[1], 1, 5, &runs[2], &bytes, &err), &err);
+        nr_memtable_unref(memtable);
+    }
+    size_t input_count = has_tombstone ? 3 : 2;
+    struct nr_merge_input inputs[3];
+    for (size_t i = 0; i < input_count; i++) { /* The tombstone is newer than all. */
+        struct nr_run *run = runs[has_tombstone ? (i + 2) % 3 : i];
+        inputs[i] = (struct nr_merge_input){run, nr_slice("", 0), nr_bound_infinite()};
+    }
+    struct nr_merge_target target = {1, nr_slice("", 0), nr_bound_infinite(), NULL};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = input_count, .targets = &target, .target_count = 1};
+    job.level = 1;
+    job.moments = moments;
+    job.moment_count = 2;
+    if (is_older) {
+        job.older = &beside;
+        job.older_count = 1;
+    } else {
+        job.newer = &beside;
+        job.newer_count = 1;
+    }
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT(target.run->slice_count >= 2);
+    for (size_t i = 0; i < target.run->slice_count; i++) {
+        const struct nr_table_slice *slice = &target.run->slices[i];
+        if (!nr_run_overlaps(beside, slice->start, slice->end)) continue;
+        if (is_older)
+            EXPECT(slice->file->properties.smallest_sequence > beside->largest_sequence);
+        else
+            EXPECT(slice->file->properties.largest_sequence < beside->smallest_sequence);
+    }
+    unref_targets(&job);
+    unref_runs(runs, 3);
+    unref_runs(&beside, 1);
+    fixture_clear(&fixture);
+}
+
+TEST(tables_end_where_one_over_both_sides_would_not_stand_in_the_order_of_age)
+{
+    merge_beside(1, true, false);
+    merge_beside(0, true, true);
+    merge_beside(22, false, false);
+}
+
 /* A table of keys [first, first + count), put at 'sequence' and on, that expire at 'expires_at_ms' and on. */
 static struct nr_run *expiring_run(struct fixture *fixture, unsigned first, unsigned count, uint64_t sequence,
                                    uint64_t expires_at_ms)
