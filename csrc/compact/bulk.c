@@ -1,23 +1,15 @@
 #include "compact/bulk.h"
 
-#include <stdlib.h>
-
 #include "base/alloc.h"
 #include "base/coding.h"
 #include "iter/merge.h"
 
 /* Entries between two questions of the thread's hook. */
 #define POLL_ENTRIES 1024
+/* Operations are fetched so many ahead. */
+#define AHEAD_COUNT 8
 /* At most, of the varint for a key's size. */
 #define KEY_SIZE_BYTES 3
-
-struct nr_pile_entry {
-    uint64_t prefix; /* Of the key. */
-    union {
-        size_t offset;            /* In the pile, as long as that grows. */
-        const uint8_t *operation; /* For sorting. */
-    };
-};
 
 /* ---------------------------------------------------------------- runs */
 
@@ -165,33 +157,53 @@ static struct nr_operation decode(const uint8_t *at, const uint8_t *end)
     return operation;
 }
 
-static nori_slice key_of(const struct nr_pile_entry *entry)
+static nori_slice key_of(const struct nr_sort_item *entry)
 {
+    const uint8_t *operation = entry->pointer;
     uint64_t size = 0;
-    const uint8_t *key = nr_get_varint(entry->operation + 1, entry->operation + 1 + KEY_SIZE_BYTES, &size);
+    const uint8_t *key = nr_get_varint(operation + 1, operation + 1 + KEY_SIZE_BYTES, &size);
     return nr_slice(key, (size_t)size);
 }
 
 /* By key, then by age. */
-static int compare_entries(const void *a, const void *b)
+static int compare_entries(const struct nr_sort_item *a, const struct nr_sort_item *b)
 {
-    const struct nr_pile_entry *x = a, *y = b;
-    if (x->prefix != y->prefix) return x->prefix < y->prefix ? -1 : 1;
-    int order = nr_slice_compare(key_of(x), key_of(y));
-    return order != 0 ? order : x->operation < y->operation ? -1 : 1;
+    int order = nr_slice_compare(key_of(a), key_of(b));
+    return order != 0 ? order : (const uint8_t *)a->pointer < (const uint8_t *)b->pointer ? -1 : 1;
 }
 
-static nori_status note_entry(struct nr_bulk *bulk, nori_slice key, struct nori_error *err)
+static nori_status note_entry(struct nr_bulk *bulk, struct nori_error *err)
 {
     if (bulk->entry_count == bulk->entry_capacity) {
         size_t capacity = bulk->entry_capacity * 2 + 1024;
-        struct nr_pile_entry *entries = nr_realloc(bulk->entries, capacity * sizeof *entries);
+        struct nr_sort_item *entries = nr_realloc(bulk->entries, capacity * sizeof *entries);
         if (!entries) return nr_fail_memory(err, capacity * sizeof *entries);
         bulk->entries = entries;
         bulk->entry_capacity = capacity;
     }
-    bulk->entries[bulk->entry_count++] =
-        (struct nr_pile_entry){.prefix = nr_slice_prefix(key), .offset = bulk->pile.size};
+    bulk->entries[bulk->entry_count++] = (struct nr_sort_item){.offset = bulk->pile.size};
+    return NORI_OK;
+}
+
+/* Prefixes are of what follows on the bytes that all keys of the pile begin with. */
+static nori_status sort_pile(struct nr_bulk *bulk, struct nori_error *err)
+{
+    size_t count = bulk->entry_count, common = SIZE_MAX;
+    struct nr_sort_item *scratch = nr_alloc(count * sizeof *scratch);
+    if (!scratch) return nr_fail_memory(err, count * sizeof *scratch);
+    for (size_t i = 0; i < count; i++) {
+        bulk->entries[i].pointer = bulk->pile.data + bulk->entries[i].offset;
+        nori_slice first = key_of(&bulk->entries[0]), key = key_of(&bulk->entries[i]);
+        size_t limit = NR_MIN(NR_MIN(common, first.size), key.size);
+        for (common = 0; common < limit && first.data[common] == key.data[common];) common++;
+    }
+    for (size_t i = 0; i < count; i++) {
+        nori_slice key = key_of(&bulk->entries[i]);
+        bulk->entries[i].prefix = nr_slice_prefix(nr_slice(key.data + common, key.size - common));
+    }
+    nr_prefix_sort(bulk->entries, scratch, count);
+    nr_prefix_sort_ties(bulk->entries, count, compare_entries);
+    nr_free(scratch);
     return NORI_OK;
 }
 
@@ -202,15 +214,14 @@ static nori_status write_pile(struct nr_bulk *bulk, struct nori_error *err)
     nori_status rc = NORI_OK;
     if (bulk->entry_count == 0) return NORI_OK;
     NR_CHECK(nr_interrupt_poll(err));
-    for (size_t i = 0; i < bulk->entry_count; i++)
-        bulk->entries[i].operation = bulk->pile.data + bulk->entries[i].offset;
-    qsort(bulk->entries, bulk->entry_count, sizeof *bulk->entries, compare_entries);
+    NR_CHECK(sort_pile(bulk, err));
     NR_CHECK(begin_run(bulk, err));
-    struct nr_operation operation = decode(bulk->entries[0].operation, end);
+    struct nr_operation operation = decode(bulk->entries[0].pointer, end);
     for (size_t i = 0; i < bulk->entry_count; i++) {
         struct nr_operation next = {0};
         bool is_last = i + 1 == bulk->entry_count;
-        if (!is_last) next = decode(bulk->entries[i + 1].operation, end);
+        if (i + AHEAD_COUNT < bulk->entry_count) __builtin_prefetch(bulk->entries[i + AHEAD_COUNT].pointer);
+        if (!is_last) next = decode(bulk->entries[i + 1].pointer, end);
         if (is_last || !nr_slice_equal(next.key, operation.key)) NR_CHECK(write_operation(bulk, &operation, err));
         operation = next;
     }
@@ -278,7 +289,7 @@ static nori_status take(struct nr_bulk *bulk, const struct nr_operation *operati
         bulk->is_ascending = false;
     }
     if (bulk->pile.size > 0 && bulk->pile.size + bytes.size > bulk->params.pile_bytes) NR_CHECK(write_pile(bulk, err));
-    NR_CHECK(note_entry(bulk, operation->key, err));
+    NR_CHECK(note_entry(bulk, err));
     NR_CHECK(nr_buffer_append(&bulk->pile, bytes, err));
 out:
     return rc;

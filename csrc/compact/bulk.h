@@ -9,6 +9,7 @@
 #ifndef NR_COMPACT_BULK_H
 #define NR_COMPACT_BULK_H
 
+#include "base/prefix_sort.h"
 #include "compact/output.h"
 #include "memtable/batch.h"
 
@@ -28,8 +29,6 @@ struct nr_bulk_run {
     unsigned tier;
 };
 
-struct nr_pile_entry;
-
 struct nr_bulk {
     struct nr_bulk_params params;
     struct nr_output output; /* The tables under way. */
@@ -38,8 +37,8 @@ struct nr_bulk {
     struct nr_operation last; /* Borrows from the payload under way, or from 'kept'. */
     struct nr_buffer kept;
     /* Later. */
-    struct nr_buffer pile;         /* Operations, one after the other. */
-    struct nr_pile_entry *entries; /* Owned. One for each of them. */
+    struct nr_buffer pile;        /* Operations, one after the other. */
+    struct nr_sort_item *entries; /* Owned. The offset of each of them; for sorting, its place and prefix. */
     size_t entry_count, entry_capacity;
     struct nr_bulk_run *runs; /* Owned. Oldest first. */
     size_t run_count, run_capacity;

@@ -3,17 +3,23 @@
 #include "base/alloc.h"
 
 #define LINE_BYTES ((size_t)NR_HASH_INDEX_LINE_WORDS * 8)
-#define MAX_LINE_COUNT (1u << 19)
-#define POINTER_BITS 48
+#define LINE_SLOTS (NR_HASH_INDEX_LINE_WORDS - 1)
+#define MAX_LINE_COUNT (1u << 26)
+#define POINTER_BITS NR_NODE_POINTER_BITS
+#define MIN_SPARE_LINES 16
+#define MAX_SPARE_LINES 1024
 
 nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count, struct nori_error *err)
 {
     uint64_t lines = entry_count / NR_HASH_INDEX_LINE_ENTRIES + 1;
     size_t bytes;
+    nr_arena_init(&index->more, 0);
     index->line_count = NR_MIN(lines, (uint64_t)MAX_LINE_COUNT);
-    bytes = nr_hash_index_bytes(index);
+    /* One more: the memory need not begin at a line. */
+    bytes = (size_t)(index->line_count + 1) * LINE_BYTES;
     index->memory = nr_calloc(1, bytes);
     if (!index->memory) return nr_fail_memory(err, bytes);
+    atomic_store_explicit(&index->bytes, bytes, memory_order_relaxed);
     index->words = (_Atomic uint64_t *)(((uintptr_t)index->memory + LINE_BYTES - 1) & ~(uintptr_t)(LINE_BYTES - 1));
     return NORI_OK;
 }
@@ -21,12 +27,30 @@ nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count
 void nr_hash_index_clear(struct nr_hash_index *index)
 {
     nr_free(index->memory);
+    nr_arena_clear(&index->more);
     index->memory = NULL;
+    index->spare_count = 0;
+    atomic_store_explicit(&index->bytes, 0, memory_order_relaxed);
 }
 
-size_t nr_hash_index_bytes(const struct nr_hash_index *index)
+/* What is spare already is given up: a few lines. */
+nori_status nr_hash_index_grow(struct nr_hash_index *index, uint64_t count, struct nori_error *err)
 {
-    return (size_t)(index->line_count + 1) * LINE_BYTES; /* One more: the memory need not begin at a line. */
+    /* Each addition may find its line full; but no line gets another before it has as many entries as slots. */
+    uint64_t most = NR_MIN(count, index->line_count + count / LINE_SLOTS + 1);
+    uint64_t usual = nr_arena_bytes(&index->more) / LINE_BYTES;
+    size_t bytes;
+    if (most <= index->spare_count) return NORI_OK;
+    usual = NR_MAX(NR_MIN(usual, (uint64_t)MAX_SPARE_LINES), (uint64_t)MIN_SPARE_LINES);
+    most = NR_MAX(most, usual);
+    bytes = (size_t)(most + 1) * LINE_BYTES;
+    uint8_t *memory = nr_arena_alloc(&index->more, bytes);
+    if (!memory || (uint64_t)(uintptr_t)memory >> POINTER_BITS) return nr_fail_memory(err, bytes);
+    memset(memory, 0, bytes);
+    index->spare = (uint8_t *)(((uintptr_t)memory + LINE_BYTES - 1) & ~(uintptr_t)(LINE_BYTES - 1));
+    index->spare_count = (size_t)most;
+    atomic_fetch_add_explicit(&index->bytes, bytes, memory_order_relaxed);
+    return NORI_OK;
 }
 
 /* The line is chosen by the upper half of the hash, these by the lower. */
@@ -34,48 +58,68 @@ static inline uint64_t slot_tag(uint64_t hash)
 {
     return hash & 0xffff;
 }
-static inline uint64_t overflow_bits(uint64_t hash)
+static inline uint64_t beyond_bit(uint64_t hash)
 {
-    return 1ull << (hash >> 16 & 63) | 1ull << (hash >> 22 & 63);
+    return 1ull << (POINTER_BITS + (hash >> 16 & 15));
 }
 
-static inline struct nr_node *slot_node(uint64_t slot)
+static inline void *pointer_of(uint64_t word)
 {
-    return (struct nr_node *)(uintptr_t)(slot & ((1ull << POINTER_BITS) - 1));
+    return (void *)(uintptr_t)(word & ((1ull << POINTER_BITS) - 1));
 }
-static inline bool slot_has_tag(uint64_t slot, uint64_t tag)
+
+/* Whether the slot is of this key. */
+static inline bool slot_has(uint64_t slot, uint64_t tag, nori_slice key)
 {
-    return slot >> POINTER_BITS == tag;
+    return slot >> POINTER_BITS == tag && nr_slice_equal(nr_node_key(pointer_of(slot)), key);
+}
+
+/* The line behind a full one, for whoever has this hash. */
+static _Atomic uint64_t *line_beyond(struct nr_hash_index *index, _Atomic uint64_t *line, uint64_t hash)
+{
+    uint64_t word = atomic_load_explicit(line, memory_order_relaxed);
+    if (!pointer_of(word)) {
+        NR_ASSERT(index->spare_count > 0);
+        word |= (uint64_t)(uintptr_t)index->spare;
+        index->spare += LINE_BYTES;
+        index->spare_count--;
+    }
+    /* Before the entry is there: a reader that has to see the entry sees this. */
+    atomic_store_explicit(line, word | beyond_bit(hash), memory_order_release);
+    return pointer_of(word);
 }
 
 void nr_hash_index_add(struct nr_hash_index *index, uint64_t hash, struct nr_node *node)
 {
     _Atomic uint64_t *line = nr_hash_index_line(index, hash);
-    uint64_t pointer = (uint64_t)(uintptr_t)node;
-    uint64_t bits = atomic_load_explicit(line, memory_order_relaxed);
-    for (int i = 1; i < NR_HASH_INDEX_LINE_WORDS && pointer >> POINTER_BITS == 0; i++) {
-        uint64_t slot = atomic_load_explicit(&line[i], memory_order_relaxed);
-        if (slot == 0 ||
-            (slot_has_tag(slot, slot_tag(hash)) && nr_slice_equal(nr_node_key(slot_node(slot)), nr_node_key(node)))) {
-            atomic_store_explicit(&line[i], slot_tag(hash) << POINTER_BITS | pointer, memory_order_release);
+    nori_slice key = nr_node_key(node);
+    uint64_t tag = slot_tag(hash), entry = tag << POINTER_BITS | (uint64_t)(uintptr_t)node;
+    NR_ASSERT((uint64_t)(uintptr_t)node >> POINTER_BITS == 0);
+    for (;;) {
+        for (int i = 1; i <= LINE_SLOTS; i++) {
+            uint64_t slot = atomic_load_explicit(&line[i], memory_order_relaxed);
+            if (slot != 0 && !slot_has(slot, tag, key)) continue;
+            atomic_store_explicit(&node->older, pointer_of(slot), memory_order_relaxed);
+            atomic_store_explicit(&line[i], entry, memory_order_release);
             return;
         }
+        line = line_beyond(index, line, hash);
     }
-    atomic_store_explicit(line, bits | overflow_bits(hash), memory_order_relaxed);
 }
 
-enum nr_key_answer nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key,
-                                      const struct nr_node **node_out)
+const struct nr_node *nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key)
 {
     const _Atomic uint64_t *line = nr_hash_index_line(index, hash);
-    uint64_t bits = overflow_bits(hash);
-    for (int i = 1; i < NR_HASH_INDEX_LINE_WORDS; i++) {
-        uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
-        if (slot == 0) break;
-        if (slot_has_tag(slot, slot_tag(hash)) && nr_slice_equal(nr_node_key(slot_node(slot)), key)) {
-            *node_out = slot_node(slot);
-            return NR_KEY_PRESENT;
+    uint64_t tag = slot_tag(hash);
+    for (;;) {
+        uint64_t word;
+        for (int i = 1; i <= LINE_SLOTS; i++) {
+            uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
+            if (slot == 0) return NULL;
+            if (slot_has(slot, tag, key)) return pointer_of(slot);
         }
+        word = atomic_load_explicit(line, memory_order_acquire);
+        if (!(word & beyond_bit(hash))) return NULL;
+        line = pointer_of(word);
     }
-    return (atomic_load_explicit(line, memory_order_relaxed) & bits) == bits ? NR_KEY_UNKNOWN : NR_KEY_ABSENT;
 }

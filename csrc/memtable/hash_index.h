@@ -1,39 +1,48 @@
-/* The memtable's key index: a hash table from keys to their newest entries, and the filter before the search.
+/* The memtable's key index: a hash table from keys to their newest entries. It answers for every key.
  *
- * A line is one cache line: seven slots of 16 bits of hash and a pointer, and a word of Bloom bits for the keys that
- * found the slots taken. A lookup of a key that is not there costs this line; of one that is, this line and the entry,
- * where a search of the list misses the cache seven times. Keys that found no room are searched for in the list.
+ * A line is one cache line: seven slots of 16 bits of hash and a pointer to a node, and a word that leads to another
+ * line for those who found the slots taken, with 16 bits that say who may be there. A lookup of a key that is not there
+ * costs this line; of one that is, this line and the entry, where a search by order misses the cache seven times.
  *
- * One thread adds, any number ask. An entry is added after it is linked into the list; a reader that knows of it by its
- * published sequence happens after both, so it never misses it. A slot always holds the newest entry; older ones follow
- * it in the list. */
+ * One thread adds, any number ask. A slot always holds the newest entry; 'older' of that one leads to the version
+ * before. A reader that knows of an entry by its published sequence happens after it was added, so it never misses it.
+ */
 #ifndef NR_MEMTABLE_HASH_INDEX_H
 #define NR_MEMTABLE_HASH_INDEX_H
 
-#include "memtable/skiplist.h"
+#include "base/arena.h"
+#include "memtable/node.h"
 
-#define NR_HASH_INDEX_LINE_WORDS 8   /* One cache line; word 0 has the Bloom bits. */
+#define NR_HASH_INDEX_LINE_WORDS 8   /* One cache line; word 0 leads on. */
 #define NR_HASH_INDEX_LINE_ENTRIES 4 /* As many are meant to be in one line. */
 
 struct nr_hash_index {
     _Atomic uint64_t *words; /* In 'memory', at a cache line. */
     void *memory;            /* Owned. */
     uint64_t line_count;
+    _Atomic size_t bytes; /* Of all its memory. Relaxed. */
+    /* The writer's. */
+    struct nr_arena more; /* Further lines. */
+    uint8_t *spare;       /* Those of them that are not used yet. */
+    size_t spare_count;
 };
 
-enum nr_key_answer {
-    NR_KEY_ABSENT,
-    NR_KEY_PRESENT,
-    NR_KEY_UNKNOWN, /* Ask the list. */
-};
-
-/* For about 'entry_count' entries. */
+/* For about 'entry_count' entries. 'index' is all zeros. */
 NORI_WARN_UNUSED nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count,
                                                 struct nori_error *err);
 void nr_hash_index_clear(struct nr_hash_index *index);
-size_t nr_hash_index_bytes(const struct nr_hash_index *index);
+static inline size_t nr_hash_index_bytes(const struct nr_hash_index *index) /* Any thread, at any time. */
+{
+    return atomic_load_explicit(&index->bytes, memory_order_relaxed);
+}
 
-/* The writer's. 'node' is newer than all entries of its key so far, and linked. */
+/* The writer's. Memory for 'count' additions. */
+NORI_WARN_UNUSED nori_status nr_hash_index_grow(struct nr_hash_index *index, uint64_t count, struct nori_error *err);
+static inline nori_status nr_hash_index_reserve(struct nr_hash_index *index, uint64_t count, struct nori_error *err)
+{
+    return NR_LIKELY(count <= index->spare_count) ? NORI_OK : nr_hash_index_grow(index, count, err);
+}
+/* The writer's, within what was reserved. 'node' is newer than all entries of its key so far. */
 void nr_hash_index_add(struct nr_hash_index *index, uint64_t hash, struct nr_node *node);
 
 static inline _Atomic uint64_t *nr_hash_index_line(const struct nr_hash_index *index, uint64_t hash)
@@ -43,11 +52,10 @@ static inline _Atomic uint64_t *nr_hash_index_line(const struct nr_hash_index *i
 
 static inline void nr_hash_index_prefetch(const struct nr_hash_index *index, uint64_t hash)
 {
-    __builtin_prefetch((const void *)nr_hash_index_line(index, hash));
+    __builtin_prefetch((const void *)nr_hash_index_line(index, hash), 1);
 }
 
-/* Asks for the key's newest entry; '*node_out' if present. */
-enum nr_key_answer nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key,
-                                      const struct nr_node **node_out);
+/* The key's newest entry; NULL if there is none. */
+const struct nr_node *nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key);
 
 #endif

@@ -4,8 +4,10 @@
 #include "base/checksum.h"
 #include "memtable/memtable_state.h"
 
-/* Newer versions of a key to step over before a search is cheaper. */
-#define NEWEST_STEPS 8
+/* Newer versions of a key to step over before a search by order is cheaper, where it is to be had; and before it is
+ * worth putting entries in order for it. */
+#define SEARCHED_STEPS 8
+#define ORDERED_STEPS 64
 
 static inline uint64_t load_count(const _Atomic uint64_t *count)
 {
@@ -25,8 +27,9 @@ static void destroy(struct nr_memtable *memtable)
     nr_range_stack_destroy(atomic_load_explicit(&memtable->ranges, memory_order_acquire));
     nr_range_stack_destroy(memtable->pending_ranges);
     nr_epoch_release_own(&memtable->retired_ranges);
-    nr_hash_index_clear(&memtable->views[0].index);
-    nr_hash_index_clear(&memtable->views[1].index);
+    nr_hash_index_clear(&memtable->indexes[0]);
+    nr_hash_index_clear(&memtable->indexes[1]);
+    nr_order_clear(&memtable->order);
     nr_node_pool_clear(&memtable->pool);
     nr_free(memtable);
 }
@@ -44,15 +47,13 @@ nori_status nr_memtable_create(struct nr_epoch *epoch, size_t expected_bytes, st
     memtable->epoch = epoch;
     memtable->expected_bytes = expected_bytes;
     nr_node_pool_init(&memtable->pool);
-    NR_CHECK(nr_hash_index_init(&memtable->views[0].index,
-                                NR_MIN(expected_bytes / NR_MEMTABLE_ENTRY_BYTES, (size_t)NR_MEMTABLE_SAMPLE_COUNT),
-                                err));
-    atomic_init(&memtable->index_bytes, nr_hash_index_bytes(&memtable->views[0].index));
-    NR_CHECK(nr_node_pool_reserve_one(&memtable->pool, NR_SKIPLIST_HEAD_BYTES, err));
-    nr_skiplist_init(&memtable->lists[0], nr_node_pool_alloc(&memtable->pool, NR_SKIPLIST_HEAD_BYTES),
-                     nr_slice(NULL, 0));
-    memtable->views[0].list = &memtable->lists[0];
-    atomic_init(&memtable->view, &memtable->views[0]);
+    nr_order_init(&memtable->order);
+    NR_CHECK(nr_hash_index_init(
+        &memtable->indexes[0], NR_MIN(expected_bytes / NR_MEMTABLE_ENTRY_BYTES, (size_t)NR_MEMTABLE_SMALL_COUNT), err));
+    atomic_init(&memtable->index, &memtable->indexes[0]);
+    /* What the first entries take is not counted as theirs: a small memtable would be full at once. */
+    NR_CHECK(nr_hash_index_reserve(&memtable->indexes[0], 1, err));
+    NR_CHECK(nr_node_pool_reserve_one(&memtable->pool, 1, err));
     *memtable_out = memtable;
     created = NULL;
 out:
@@ -73,19 +74,43 @@ void nr_memtable_unref(struct nr_memtable *memtable)
 
 /* ---------------------------------------------------------------- writing */
 
-static inline nori_status settle_in_time(struct nr_memtable *memtable, struct nori_error *err)
+/* Makes the second index, with room for 'count' more at least, the newest. */
+static nori_status settle(struct nr_memtable *memtable, uint64_t count, struct nori_error *err)
 {
-    if (NR_LIKELY(memtable->is_settled || load_count(&memtable->entry_count) < NR_MEMTABLE_SAMPLE_COUNT))
-        return NORI_OK;
-    return nr_memtable_settle(memtable, err);
+    nori_status rc;
+    struct nr_hash_index *index = &memtable->indexes[1];
+    uint64_t expected = memtable->expected_bytes / NR_MEMTABLE_ENTRY_BYTES,
+             entries = load_count(&memtable->entry_count);
+    struct nr_node *node = atomic_load_explicit(&memtable->order.first, memory_order_relaxed);
+    NR_CHECK(nr_hash_index_init(index, NR_MAX(expected, entries + count), err));
+    NR_CHECK(nr_hash_index_reserve(index, entries, err));
+    for (; node; node = atomic_load_explicit(&node->written_next, memory_order_relaxed))
+        nr_hash_index_add(index, nr_hash_key(nr_node_key(node)), node);
+    atomic_store_explicit(&memtable->index, index, memory_order_release);
+    memtable->is_settled = true;
+out:
+    if (rc != NORI_OK) nr_hash_index_clear(index);
+    return rc;
+}
+
+/* Room for 'count' more in the index. */
+static inline nori_status reserve_index(struct nr_memtable *memtable, uint64_t count, struct nori_error *err)
+{
+    if (NR_UNLIKELY(!memtable->is_settled && load_count(&memtable->entry_count) + count >= NR_MEMTABLE_SMALL_COUNT)) {
+        nori_status rc = settle(memtable, count, err);
+        if (rc != NORI_OK) return rc;
+    }
+    return nr_hash_index_reserve(&memtable->indexes[memtable->is_settled], count, err);
 }
 
 nori_status nr_memtable_reserve_one(struct nr_memtable *memtable, nori_slice key, nori_slice value,
                                     struct nori_error *err)
 {
-    nori_status rc = settle_in_time(memtable, err);
+    nori_status rc = reserve_index(memtable, 1, err);
     if (rc != NORI_OK) return rc;
-    return nr_node_pool_reserve_one(&memtable->pool, nr_node_bytes(key.size, value.size, NR_SKIPLIST_MAX_HEIGHT), err);
+    /* Fetched while the log is written. */
+    nr_hash_index_prefetch(&memtable->indexes[memtable->is_settled], nr_hash_key(key));
+    return nr_node_pool_reserve_one(&memtable->pool, nr_node_bytes(key.size, value.size, NR_NODE_MAX_HEIGHT), err);
 }
 
 /* Checks the operations and sums up what they need. */
@@ -140,41 +165,48 @@ nori_status nr_memtable_reserve(struct nr_memtable *memtable, nori_slice payload
     size_t range_count;
     nr_range_stack_destroy(memtable->pending_ranges); /* Of a write that came to nothing. */
     memtable->pending_ranges = NULL;
-    NR_CHECK(settle_in_time(memtable, err));
     nr_node_pool_plan(&memtable->pool, &plan);
     NR_CHECK(plan_operations(payload, count, first_sequence, &plan, &range_count, err));
+    NR_CHECK(reserve_index(memtable, count, err));
     NR_CHECK(nr_node_pool_reserve(&memtable->pool, &plan, err));
     if (range_count > 0) NR_CHECK(prepare_ranges(memtable, payload, range_count, first_sequence, err));
 out:
     return rc;
 }
 
-/* Entries on their way in. */
+/* Entries on their way in: their lines of the index are fetched while the next ones are copied. */
+#define GROUP_NODES 16
 struct group {
-    struct nr_node *nodes[NR_SKIPLIST_GROUP];
-    uint64_t hashes[NR_SKIPLIST_GROUP];
+    struct nr_hash_index *index;
+    struct nr_node *nodes[GROUP_NODES];
+    uint64_t hashes[GROUP_NODES];
     size_t count;
 };
 
-/* The index's line is fetched while the list is searched. */
+static void begin_group(struct nr_memtable *memtable, struct group *group)
+{
+    group->index = &memtable->indexes[memtable->is_settled];
+    group->count = 0;
+}
+
 static inline void add_to_group(struct nr_memtable *memtable, struct group *group, unsigned type, nori_slice key,
                                 nori_slice value, uint64_t sequence)
 {
-    const struct nr_memtable_view *view = atomic_load_explicit(&memtable->view, memory_order_relaxed);
     unsigned height = nr_node_height(sequence);
     void *memory = nr_node_pool_alloc(&memtable->pool, nr_node_bytes(key.size, value.size, height));
     uint64_t hash = nr_hash_key(key);
-    nr_hash_index_prefetch(&view->index, hash);
+    nr_hash_index_prefetch(group->index, hash);
     group->nodes[group->count] = nr_node_create(memory, key, nr_tag(sequence, (enum nr_entry_type)type), value, height);
     group->hashes[group->count++] = hash;
     if (type == NR_TYPE_DELETE) add_count(&memtable->delete_count, 1);
 }
 
-static void insert_group(struct nr_memtable *memtable, struct group *group)
+static inline void insert_group(struct nr_memtable *memtable, struct group *group)
 {
-    struct nr_memtable_view *view = atomic_load_explicit(&memtable->view, memory_order_relaxed);
-    nr_skiplist_insert_group(view->list, group->nodes, group->count);
-    for (size_t i = 0; i < group->count; i++) nr_hash_index_add(&view->index, group->hashes[i], group->nodes[i]);
+    for (size_t i = 0; i < group->count; i++) {
+        nr_order_push(&memtable->order, group->nodes[i]);
+        nr_hash_index_add(group->index, group->hashes[i], group->nodes[i]);
+    }
     group->count = 0;
 }
 
@@ -182,21 +214,19 @@ static void count_operations(struct nr_memtable *memtable, uint64_t first_sequen
 {
     if (load_count(&memtable->entry_count) == 0)
         atomic_store_explicit(&memtable->first_sequence, first_sequence, memory_order_relaxed);
-    atomic_store_explicit(&memtable->last_sequence, first_sequence + count - 1, memory_order_relaxed);
+    atomic_store_explicit(&memtable->last_sequence, first_sequence + count - 1, memory_order_release);
     add_count(&memtable->entry_count, count);
 }
 
 void nr_memtable_insert_one(struct nr_memtable *memtable, unsigned type, nori_slice key, nori_slice value,
                             uint64_t sequence)
 {
-    struct nr_memtable_view *view = atomic_load_explicit(&memtable->view, memory_order_relaxed);
     struct group group;
     NR_ASSERT(type != NR_TYPE_RANGE_DELETE);
     NR_ASSERT(type != NR_TYPE_PUT_EXPIRING || value.size >= NR_EXPIRY_BYTES);
-    group.count = 0;
+    begin_group(memtable, &group);
     add_to_group(memtable, &group, type, key, value, sequence);
-    nr_skiplist_insert(view->list, group.nodes[0]);
-    nr_hash_index_add(&view->index, group.hashes[0], group.nodes[0]);
+    insert_group(memtable, &group);
     count_operations(memtable, sequence, 1);
 }
 
@@ -216,7 +246,7 @@ void nr_memtable_insert(struct nr_memtable *memtable, nori_slice payload, uint64
     struct nr_operation operation;
     struct group group;
     uint64_t range_count = 0;
-    group.count = 0;
+    begin_group(memtable, &group);
     for (uint64_t i = 0; i < count; i++) {
         nori_status rc = nr_operation_next(&payload, &operation, NULL);
         NR_ASSERT(rc == NORI_OK); /* Reserve has checked them. */
@@ -225,7 +255,7 @@ void nr_memtable_insert(struct nr_memtable *memtable, nori_slice payload, uint64
             range_count++;
         else
             add_to_group(memtable, &group, operation.type, operation.key, operation.value, first_sequence + i);
-        if (group.count == NR_SKIPLIST_GROUP) insert_group(memtable, &group);
+        if (group.count == GROUP_NODES) insert_group(memtable, &group);
     }
     insert_group(memtable, &group);
     if (range_count > 0) {
@@ -238,21 +268,20 @@ void nr_memtable_insert(struct nr_memtable *memtable, nori_slice payload, uint64
 /* ---------------------------------------------------------------- reading */
 
 /* The newest entry of the key at or below the tag. */
-static const struct nr_node *find_entry(const struct nr_memtable *memtable, nori_slice key, uint64_t hash, uint64_t tag)
+static const struct nr_node *find_entry(struct nr_memtable *memtable, nori_slice key, uint64_t hash, uint64_t tag)
 {
-    const struct nr_memtable_view *view = nr_memtable_view(memtable);
-    const struct nr_node *node = NULL;
-    enum nr_key_answer answer = nr_hash_index_find(&view->index, hash, key, &node);
-    if (answer == NR_KEY_ABSENT) return NULL;
-    for (int step = 0; answer == NR_KEY_PRESENT && step < NEWEST_STEPS; step++) {
-        if (node->tag <= tag) return node;
-        node = nr_node_next(node);
-        if (!node || !nr_slice_equal(nr_node_key(node), key)) return NULL;
+    const struct nr_node *node = nr_hash_index_find(nr_memtable_index(memtable), hash, key);
+    for (int step = 0; node && node->tag > tag; step++) {
+        bool is_ordered = step >= SEARCHED_STEPS && nr_order_is_linked(&memtable->order, nr_tag_sequence(tag));
+        if (step == ORDERED_STEPS && !is_ordered)
+            is_ordered = nr_order_link(&memtable->order, nr_memtable_last_sequence(memtable), false);
+        if (is_ordered) return nr_skiplist_find(nr_order_list(&memtable->order), key, tag);
+        node = atomic_load_explicit(&node->older, memory_order_acquire);
     }
-    return nr_skiplist_find(view->list, key, tag);
+    return node;
 }
 
-void nr_memtable_get(const struct nr_memtable *memtable, struct nr_lookup *lookup)
+void nr_memtable_get(struct nr_memtable *memtable, struct nr_lookup *lookup)
 {
     const struct nr_range_stack *ranges = atomic_load_explicit(&memtable->ranges, memory_order_seq_cst);
     const struct nr_node *node;
@@ -267,8 +296,7 @@ void nr_memtable_get(const struct nr_memtable *memtable, struct nr_lookup *looku
     lookup->value = nr_node_value(node);
 }
 
-static bool entries_touched(const struct nr_memtable *memtable, nori_slice first, const nori_slice *last,
-                            uint64_t since)
+static bool entries_touched(struct nr_memtable *memtable, nori_slice first, const nori_slice *last, uint64_t since)
 {
     uint64_t newest = nr_tag_seek(NR_MAX_SEQUENCE);
     const struct nr_node *node;
@@ -276,7 +304,7 @@ static bool entries_touched(const struct nr_memtable *memtable, nori_slice first
         node = find_entry(memtable, first, nr_hash_key(first), newest);
         return node && nr_tag_sequence(node->tag) > since;
     }
-    node = nr_skiplist_seek(nr_memtable_list(memtable), first, newest);
+    node = nr_skiplist_seek(nr_memtable_ordered(memtable), first, newest);
     for (; node; node = nr_node_next(node)) {
         if (last && nr_slice_compare(nr_node_key(node), *last) > 0) return false;
         if (nr_tag_sequence(node->tag) > since) return true;
@@ -284,7 +312,7 @@ static bool entries_touched(const struct nr_memtable *memtable, nori_slice first
     return false;
 }
 
-bool nr_memtable_touched(const struct nr_memtable *memtable, nori_slice first, const nori_slice *last, uint64_t since)
+bool nr_memtable_touched(struct nr_memtable *memtable, nori_slice first, const nori_slice *last, uint64_t since)
 {
     const struct nr_range_stack *ranges;
     if (nr_memtable_last_sequence(memtable) <= since) return false;
@@ -304,8 +332,8 @@ nori_status nr_memtable_tombstones(struct nr_memtable *memtable, struct nr_tombs
 
 size_t nr_memtable_bytes(const struct nr_memtable *memtable)
 {
-    return sizeof *memtable + nr_node_pool_bytes(&memtable->pool) +
-           atomic_load_explicit(&memtable->index_bytes, memory_order_relaxed) +
+    return sizeof *memtable + nr_node_pool_bytes(&memtable->pool) + nr_arena_bytes(&memtable->order.arena) +
+           nr_hash_index_bytes(&memtable->indexes[0]) + nr_hash_index_bytes(&memtable->indexes[1]) +
            atomic_load_explicit(&memtable->range_bytes, memory_order_relaxed);
 }
 
@@ -331,5 +359,5 @@ uint64_t nr_memtable_first_sequence(const struct nr_memtable *memtable)
 
 uint64_t nr_memtable_last_sequence(const struct nr_memtable *memtable)
 {
-    return load_count(&memtable->last_sequence);
+    return atomic_load_explicit(&memtable->last_sequence, memory_order_acquire);
 }

@@ -1,8 +1,9 @@
-/* The memtable: entries not yet in a table, ordered, in an arena skiplist.
+/* The memtable: entries not yet in a table, found by key at once, and in order by whoever asks for order (order.h).
  *
- * One writer at a time (engine.commit_lock), any number of readers, none of them locks. Entries are never changed or
- * removed; nodes are freed with the memtable. A node's bytes are final before its pointer is published (release);
- * readers follow pointers with acquire. What is above the sequence a reader asks for is not seen.
+ * One writer at a time (engine.commit_lock), any number of readers, who take no lock but to put entries in order.
+ * Entries are never changed or removed; nodes are freed with the memtable. A node's bytes are final before its pointer
+ * is published (release); readers follow pointers with acquire. What is above the sequence a reader asks for is not
+ * seen.
  *
  * A write first reserves memory for all of its operations, which may fail, and later inserts them, which cannot. */
 #ifndef NR_MEMTABLE_MEMTABLE_H
@@ -36,10 +37,10 @@ void nr_memtable_insert_one(struct nr_memtable *memtable, unsigned type, nori_sl
 
 /* Readers, inside the epoch. Fills 'lookup' with the newest entry at or below its sequence, and with range tombstones.
  */
-void nr_memtable_get(const struct nr_memtable *memtable, struct nr_lookup *lookup);
+void nr_memtable_get(struct nr_memtable *memtable, struct nr_lookup *lookup);
 /* Whether a write above 'since' touched a key in [first, last] (last NULL: to the end): point entries and range
  * deletes. The writer's, or readers'. */
-bool nr_memtable_touched(const struct nr_memtable *memtable, nori_slice first, const nori_slice *last, uint64_t since);
+bool nr_memtable_touched(struct nr_memtable *memtable, nori_slice first, const nori_slice *last, uint64_t since);
 /* Iterates the point entries; refs the memtable. */
 NORI_WARN_UNUSED nori_status nr_memtable_iter_create(struct nr_memtable *memtable, struct nr_iter **iter_out,
                                                      struct nori_error *err);

@@ -1,4 +1,5 @@
-/* The memtable's iterator. It holds a node; going back is a search, going on follows the bottom level. */
+/* The memtable's iterator, over what was written before it. It holds a node; going back is a search, going on follows
+ * the bottom level. */
 #include "base/alloc.h"
 #include "memtable/memtable_state.h"
 
@@ -28,25 +29,25 @@ static nori_status stand_on(struct memtable_iter *self, const struct nr_node *no
 static nori_status iter_seek(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_seek(nr_memtable_list(self->memtable), key, tag));
+    return stand_on(self, nr_skiplist_seek(nr_order_list(&self->memtable->order), key, tag));
 }
 
 static nori_status iter_seek_back(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_seek_back(nr_memtable_list(self->memtable), key, tag, true));
+    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), key, tag, true));
 }
 
 static nori_status iter_seek_first(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_first(nr_memtable_list(self->memtable)));
+    return stand_on(self, nr_skiplist_first(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_seek_last(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_last(nr_memtable_list(self->memtable)));
+    return stand_on(self, nr_skiplist_last(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_next(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
@@ -61,8 +62,8 @@ static nori_status iter_next(struct nr_iter *iter, struct nori_error *err NR_UNU
 static nori_status iter_prev(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(
-        self, nr_skiplist_seek_back(nr_memtable_list(self->memtable), nr_node_key(self->node), self->node->tag, false));
+    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), nr_node_key(self->node),
+                                                self->node->tag, false));
 }
 
 static void iter_destroy(struct nr_iter *iter)
@@ -87,6 +88,7 @@ nori_status nr_memtable_iter_create(struct nr_memtable *memtable, struct nr_iter
     struct memtable_iter *self = nr_calloc(1, sizeof *self);
     *iter_out = NULL;
     if (!self) return nr_fail_memory(err, sizeof *self);
+    nr_memtable_ordered(memtable);
     self->base.ops = &iter_ops;
     self->memtable = nr_memtable_ref(memtable);
     *iter_out = &self->base;

@@ -1,5 +1,7 @@
 #include "memtable/node_pool.h"
 
+#include "memtable/node.h"
+
 #define MIN_REGION_BYTES ((size_t)16 << 10)
 #define MAX_REGION_BYTES ((size_t)2 << 20)
 
@@ -53,7 +55,7 @@ nori_status nr_node_pool_reserve(struct nr_node_pool *pool, const struct nr_node
     if (plan->spare_bytes <= pool->spare.left_bytes) return NORI_OK;
     bytes = region_bytes(pool, plan->spare_bytes);
     memory = nr_arena_alloc(&pool->arena, bytes);
-    if (!memory) return nr_fail_memory(err, bytes);
+    if (!memory || (uint64_t)(uintptr_t)memory >> NR_NODE_POINTER_BITS) return nr_fail_memory(err, bytes);
     pool->spare = (struct nr_node_region){memory, bytes};
     return NORI_OK;
 }

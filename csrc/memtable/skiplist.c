@@ -20,6 +20,8 @@ struct nr_node *nr_node_create(void *memory, nori_slice key, uint64_t tag, nori_
     node->value_bytes = (uint32_t)value.size;
     node->key_bytes = (uint16_t)key.size;
     node->height = (uint16_t)height;
+    atomic_init(&node->older, NULL);
+    atomic_init(&node->written_next, NULL);
     bytes = (uint8_t *)&node->tower[height];
     if (key.size > 0) memcpy(bytes, key.data, key.size);
     if (value.size > 0) memcpy(bytes + key.size, value.data, value.size);
@@ -29,11 +31,10 @@ struct nr_node *nr_node_create(void *memory, nori_slice key, uint64_t tag, nori_
 void nr_skiplist_init(struct nr_skiplist *list, void *head_memory, nori_slice common)
 {
     nori_slice none = nr_slice(NULL, 0);
-    list->head = nr_node_create(head_memory, none, 0, none, NR_SKIPLIST_MAX_HEIGHT);
+    list->head = nr_node_create(head_memory, none, 0, none, NR_NODE_MAX_HEIGHT);
     list->common = common;
-    list->appended_count = 0;
     atomic_init(&list->height, 1);
-    for (unsigned level = 0; level < NR_SKIPLIST_MAX_HEIGHT; level++) {
+    for (unsigned level = 0; level < NR_NODE_MAX_HEIGHT; level++) {
         atomic_init(&list->head->tower[level].prefix, UINT64_MAX);
         atomic_init(&list->head->tower[level].next, NULL);
         list->splice.before[level] = list->head;
@@ -52,6 +53,11 @@ static inline uint64_t prefix_of(const struct nr_skiplist *list, nori_slice key)
     if (order > 0) return UINT64_MAX;
     if (order < 0 || key.size < common) return 0;
     return nr_slice_prefix(nr_slice(key.data + common, key.size - common));
+}
+
+uint64_t nr_skiplist_prefix(const struct nr_skiplist *list, nori_slice key)
+{
+    return prefix_of(list, key);
 }
 
 /* Whether the node stands before (key, tag), or at it if 'inclusive'. */
@@ -191,17 +197,19 @@ static void link_node(struct nr_skiplist *list, struct nr_node *node, uint64_t p
         splice->before[level] = node;
         splice->prefix[level] = prefix;
     }
-    if (!nr_node_next(node)) list->appended_count++;
     if (node->height > atomic_load_explicit(&list->height, memory_order_relaxed))
         atomic_store_explicit(&list->height, node->height, memory_order_relaxed);
 }
 
+void nr_skiplist_insert_prefixed(struct nr_skiplist *list, struct nr_node *node, uint64_t prefix)
+{
+    move_splice(list, nr_node_key(node), prefix, node->tag);
+    link_node(list, node, prefix, &list->splice);
+}
+
 void nr_skiplist_insert(struct nr_skiplist *list, struct nr_node *node)
 {
-    nori_slice key = nr_node_key(node);
-    uint64_t prefix = prefix_of(list, key);
-    move_splice(list, key, prefix, node->tag);
-    link_node(list, node, prefix, &list->splice);
+    nr_skiplist_insert_prefixed(list, node, prefix_of(list, nr_node_key(node)));
 }
 
 /* One of several searches under way at once. */
@@ -226,7 +234,7 @@ static void begin_search(struct search *search, const struct nr_skiplist *list, 
     search->before_prefix = 0;
     search->bound = search->asked = NULL;
     search->level = atomic_load_explicit(&list->height, memory_order_relaxed) - 1;
-    for (unsigned level = search->level + 1; level < NR_SKIPLIST_MAX_HEIGHT; level++) {
+    for (unsigned level = search->level + 1; level < NR_NODE_MAX_HEIGHT; level++) {
         search->splice.before[level] = list->head;
         search->splice.prefix[level] = 0;
     }
@@ -301,7 +309,7 @@ static void insert_searched(struct nr_skiplist *list, struct nr_node *const *nod
     }
     for (size_t i = 0; i < count; i++) {
         bool is_last = i + 1 == count;
-        refresh_places(&searches[i], is_last ? NR_SKIPLIST_MAX_HEIGHT : nodes[i]->height);
+        refresh_places(&searches[i], is_last ? NR_NODE_MAX_HEIGHT : nodes[i]->height);
         link_node(list, nodes[i], searches[i].prefix, &searches[i].splice);
     }
     list->splice = searches[count - 1].splice;

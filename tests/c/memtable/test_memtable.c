@@ -112,7 +112,7 @@ static uint64_t write_batch(struct nr_memtable *memtable, const struct shape *sh
     return count;
 }
 
-static void check_get(const struct nr_memtable *memtable, nori_slice key, uint64_t sequence)
+static void check_get(struct nr_memtable *memtable, nori_slice key, uint64_t sequence)
 {
     struct nr_lookup lookup = {.key = key, .hash = nr_hash_key(key), .sequence = sequence};
     size_t at = model_seek(&model, key, nr_tag_seek(sequence));
@@ -128,7 +128,7 @@ static void check_get(const struct nr_memtable *memtable, nori_slice key, uint64
         EXPECT(nr_slice_equal(lookup.value, nr_slice(&model.entries[at].value, 8)));
 }
 
-static void check_reads(const struct nr_memtable *memtable, const struct shape *shape, uint64_t last_sequence)
+static void check_reads(struct nr_memtable *memtable, const struct shape *shape, uint64_t last_sequence)
 {
     for (int i = 0; i < 20; i++) {
         uint8_t bytes[2][MODEL_KEY_BYTES];
