@@ -1,7 +1,7 @@
 # make tour    the main job, on real input
 # make test    builds, C tests (plain, and with address and undefined sanitizers), pytest
 #
-# make bench   the workloads against rocksdict, plyvel and lmdb (ARGS="--n 100000", "--repeat 5")
+# make bench   the workloads against rocksdict, plyvel, lmdb and sqlite3 (ARGS="--quick", "--workloads readseq,ycsb_a")
 #
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3

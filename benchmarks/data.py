@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Iterator
-from itertools import cycle, islice
+from itertools import accumulate, cycle, islice
 
 VALUE_COUNT = 4096  # Different values; they stay in the processor's cache, so that the engine's misses are measured.
 
@@ -27,6 +27,13 @@ def shuffled(count: int, seed: int) -> list[int]:
 def drawn(population: int, count: int, seed: int) -> list[int]:
     """Uniform draws, with repetition."""
     return random.Random(seed).choices(range(population), k=count)
+
+
+def zipf(population: int, count: int, seed: int, exponent: float = 0.99) -> list[int]:
+    """Draws of which the most frequent are scattered over all numbers."""
+    weights = list(accumulate((rank + 1) ** -exponent for rank in range(population)))
+    numbers = shuffled(population, seed + 1)
+    return random.Random(seed).choices(numbers, cum_weights=weights, k=count)
 
 
 def values(count: int, size: int, seed: int = 1) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ class Measured:
     budget_bytes: int | None = None
     anonymous_bytes: int | None = None
     resident_bytes: int | None = None
+    latency_micros: dict[str, float] | None = None  # Of single calls, where they were timed one by one.
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -8,7 +8,28 @@ from .runner import Results
 from .workloads import WORKLOADS
 
 MIB = 1 << 20
-MEASURES = ("seconds", "thread_seconds")
+# How many times the best peer's rate each workload aims at.
+AIMS = {
+    "fillseq": 3.0,
+    "fillrandom": 3.0,
+    "fillbatch": 3.0,
+    "bulkload": 2.0,
+    "overwrite": 2.5,
+    "updatezipf": 2.5,
+    "deleterandom": 2.5,
+    "readmem": 1.5,
+    "readrandom": 1.3,
+    "readmissing": 2.0,
+    "get_many100": 2.0,
+    "readseq": 2.0,
+    "readrev": 2.0,
+    "scan100": 1.5,
+    "scan100rev": 1.5,
+    **{f"ycsb_{mix}": 1.5 for mix in "abcdef"},
+    "fillsync16": 1.5,
+}
+# Times of one call, not rates.
+OPENS = ("open", "open_crashed")
 
 
 def by_round(results: Results, engine: str, workload: str, measure: str = "seconds") -> dict[int, float]:
@@ -63,13 +84,14 @@ def ratios(results: Results, timed_names: list[str]) -> str:
         rows.append(
             [
                 workload,
+                f"{AIMS[workload]:.1f}" if workload in AIMS else "-",
                 ratio_text(results, "nori", peer, workload),
                 ratio_text(results, "nori-written", peer, workload),
                 f"{peer} {rate_text(rate(results, peer, workload))}" if peer else "-",
                 ratio_text(results, "nori", by_processor, workload, "thread_seconds"),
             ]
         )
-    header = ["workload", "nori / best peer", "written log / best peer", "best peer, k/s", "by processor time"]
+    header = ["workload", "aim", "nori / best peer", "written log / best peer", "best peer, k/s", "by processor time"]
     return table(header, rows)
 
 
@@ -77,6 +99,19 @@ def rates(results: Results, timed_names: list[str]) -> str:
     names = list(results.versions)
     rows = [[workload, *(rate_text(rate(results, name, workload)) for name in names)] for workload in timed_names]
     return table(["thousand operations a second", *names], rows)
+
+
+def micros(results: Results) -> str:
+    """What a single call takes: puts timed one by one, and opens."""
+    rows = []
+    for name in results.versions:
+        timed = [row["latency_micros"] for row in results.rows if row["engine"] == name and row.get("latency_micros")]
+        puts = [f"{median(each[share] for each in timed):,.1f}" for share in timed[0]] if timed else ["-"] * 4
+        opens = [rate(results, name, workload) for workload in OPENS]
+        rows.append([name, *puts, *(f"{1e6 / value:,.0f}" if value else "-" for value in opens)])
+    return table(
+        ["microseconds", "put p50", "p99", "p99.9", "most", "open, first read", "the same after a kill"], rows
+    )
 
 
 def memory(results: Results) -> str:
@@ -102,7 +137,7 @@ def small_memory(rows: list[dict[str, Any]]) -> list[str]:
 def markdown(results: Results) -> str:
     settings, machine = results.settings, results.machine
     present = {row["workload"] for row in results.rows}
-    timed_names = [name for name in WORKLOADS if name in present and name != "memory"]
+    timed_names = [name for name in WORKLOADS if name in present and name not in ("memory", "latency", *OPENS)]
     versions = ", ".join(f"{name} {version}" for name, version in results.versions.items() if version != "-")
     parts = [
         f"{settings['count']:,} keys of 16 bytes, "
@@ -111,13 +146,11 @@ def markdown(results: Results) -> str:
         f"load {machine['load']:.1f} at the start, {machine['date']}. {versions}.",
         ratios(results, timed_names),
         rates(results, timed_names),
+        micros(results),
         memory(results),
     ]
     if results.failures:
-        failed = [
-            f"- {row['engine']}, {row['stage']}, round {row['round'] + 1}: {row['error']}" for row in results.failures
-        ]
-        parts.append("Failed:\n\n" + "\n".join(failed))
+        parts.append("Failed:\n\n" + "\n".join(failure_text(row) for row in results.failures))
     return "\n\n".join(parts) + "\n"
 
 

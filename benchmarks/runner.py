@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from .engines import ENGINES
-from .workloads import NEEDS, STAGES, Spec
+from .stage import Spec
+from .workloads import NEEDS, STAGES
 
 ROOT = Path(__file__).resolve().parent.parent
 STAGE_TIMEOUT_SECS = 600

@@ -4,7 +4,8 @@ import gc
 import json
 import sys
 
-from .workloads import STAGES, Spec
+from .stage import Spec
+from .workloads import STAGES
 
 
 def main() -> None:

@@ -1,223 +1,31 @@
-"""What is measured. A stage is one process of one engine; it runs the workloads that share a database.
+"""What is measured, in the order of running."""
 
-Every workload checks that the engine gave what it had to give: a fast wrong answer is an error, not a result.
-"""
-
-import os
-import shutil
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from itertools import repeat
 
-from . import data
-from .engines import ENGINES, Engine
-from .measure import Measured, Memory, timed
-
-BATCH = 1000
-SCAN_PAIRS = 100
-MEMTABLE_KEYS = 100_000
-SETTLE_SECS = 1.0
-KEYS_PER_BLOCK = 16  # Warming: fewer than any engine's block holds, so that each block is met.
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What a stage is asked for; crosses the process boundary as JSON."""
-
-    engine: str
-    stage: str
-    count: int
-    value_bytes: int
-    seed: int
-    directory: str
-
-    @property
-    def shared_path(self) -> str:
-        """The database that fillrandom leaves for the stages after it."""
-        return os.path.join(self.directory, f"{self.engine}-random")
-
-    @property
-    def own_path(self) -> str:
-        return os.path.join(self.directory, f"{self.engine}-{self.stage}")
-
-
-def expect(what: str, got: int, wanted: int) -> None:
-    if got != wanted:
-        raise AssertionError(f"{what}: {got}, expected {wanted}")
-
-
-def opened(spec: Spec, path: str, *, fresh: bool, **options: bool) -> Engine:
-    if fresh:
-        shutil.rmtree(path, ignore_errors=True)
-    return ENGINES[spec.engine](path, **options)
-
-
-def closed(engine: Engine, result: Measured) -> Measured:
-    """Closing is timed apart: it may flush."""
-    closing = timed("close", 1, engine.close)
-    result.close_seconds = closing.seconds
-    return result
-
-
-# ---------------------------------------------------------------- stages
-
-
-def fill(
-    spec: Spec, name: str, numbers: "range | list[int]", path: str, batch: int | None = None
-) -> Iterator[Measured]:
-    keys, values = data.keys(numbers), data.values(len(numbers), spec.value_bytes)
-    engine = opened(spec, path, fresh=True)
-    if batch is None:
-        result = timed(name, len(keys), lambda: engine.fill(keys, values))
-    else:
-        result = timed(name, len(keys), lambda: engine.fill_batches(keys, values, batch))
-    yield closed(engine, result)
-
-
-def fillseq(spec: Spec) -> Iterator[Measured]:
-    yield from fill(spec, "fillseq", range(spec.count), spec.own_path)
-
-
-def fillrandom(spec: Spec) -> Iterator[Measured]:
-    yield from fill(spec, "fillrandom", data.shuffled(spec.count, spec.seed), spec.shared_path)
-
-
-def fillbatch(spec: Spec) -> Iterator[Measured]:
-    yield from fill(spec, "fillbatch", data.shuffled(spec.count, spec.seed + 1), spec.own_path, BATCH)
-
-
-def overwrite(spec: Spec) -> Iterator[Measured]:
-    keys = data.keys(data.drawn(spec.count, spec.count, spec.seed + 2))
-    values = data.values(len(keys), spec.value_bytes, seed=2)
-    engine = opened(spec, spec.shared_path, fresh=False)
-    yield closed(engine, timed("overwrite", len(keys), lambda: engine.fill(keys, values)))
-
-
-def read(spec: Spec) -> Iterator[Measured]:
-    """After a reopen, every block met once."""
-    reads = min(spec.count, 500_000)
-    present = data.keys(data.drawn(spec.count, reads, spec.seed + 3))
-    absent = [data.missing_key(number) for number in data.drawn(spec.count, reads, spec.seed + 4)]
-    starts = data.keys(data.drawn(max(spec.count - SCAN_PAIRS, 1), max(reads // 50, 1), spec.seed + 5))
-    warming = data.keys(range(0, spec.count, KEYS_PER_BLOCK))
-    engine = opened(spec, spec.shared_path, fresh=False)
-    expect("keys missing", engine.absent(warming), 0)
-    found: dict[str, int] = {}
-
-    def run(name: str, operations: int, verb: Callable[[], int]) -> Measured:
-        return timed(name, operations, lambda: found.update({name: verb()}))
-
-    yield run("readrandom", reads, lambda: engine.absent(present))
-    yield run("readmissing", reads, lambda: engine.absent(absent))
-    yield run("readseq", spec.count, lambda: walk(engine.pairs(False)))
-    yield run("readrev", spec.count, lambda: walk(engine.pairs(True)))
-    yield run("scan100", len(starts), lambda: engine.scans(starts, SCAN_PAIRS, False))
-    yield run("scan100rev", len(starts), lambda: engine.scans(starts, SCAN_PAIRS, True))
-    engine.close()
-    expect("readrandom misses", found["readrandom"], 0)
-    expect("readmissing misses", found["readmissing"], reads)
-    expect("readseq pairs", found["readseq"], spec.count)
-    expect("readrev pairs", found["readrev"], spec.count)
-    if spec.count > SCAN_PAIRS:
-        expect("scan100 pairs", found["scan100"], len(starts) * SCAN_PAIRS)
-
-
-def walk(pairs: Iterator[tuple[bytes, bytes]]) -> int:
-    count = 0
-    for _key, _value in pairs:
-        count += 1
-    return count
-
-
-def readmem(spec: Spec) -> Iterator[Measured]:
-    """What was just written is still in memory."""
-    count = min(spec.count, MEMTABLE_KEYS)
-    wanted = data.keys(data.drawn(count, 5 * count, spec.seed + 6))
-    engine = opened(spec, spec.own_path, fresh=True)
-    engine.fill(data.keys(data.shuffled(count, spec.seed)), data.values(count, spec.value_bytes))
-    missing: list[int] = []
-    yield timed("readmem", len(wanted), lambda: missing.append(engine.absent(wanted)))
-    engine.close()
-    expect("readmem misses", missing[0], 0)
-
-
-def synced(spec: Spec, name: str, threads: int, puts: int) -> Iterator[Measured]:
-    keys = data.keys(data.shuffled(puts, spec.seed))
-    value = next(data.values(1, spec.value_bytes))
-    engine = opened(spec, spec.own_path, fresh=True, sync=True)
-    put = engine.synced_put()
-    failures: list[BaseException] = []
-
-    def write(mine: list[bytes]) -> None:
-        try:
-            for key, same in zip(mine, repeat(value)):
-                put(key, same)
-        except BaseException as error:
-            failures.append(error)
-
-    def write_all() -> None:
-        writers = [threading.Thread(target=write, args=(keys[i::threads],)) for i in range(threads)]
-        for writer in writers:
-            writer.start()
-        for writer in writers:
-            writer.join()
-
-    write(keys[:threads])  # The first sync of a file is not like the others,
-    time.sleep(SETTLE_SECS)  # and engines prepare their log files when they are opened.
-    result = timed(name, puts, write_all if threads > 1 else lambda: write(keys))
-    if failures:
-        raise failures[0]
-    yield closed(engine, result)
-
-
-def fillsync1(spec: Spec) -> Iterator[Measured]:
-    yield from synced(spec, "fillsync1", 1, min(spec.count, 4000))
-
-
-def fillsync16(spec: Spec) -> Iterator[Measured]:
-    yield from synced(spec, "fillsync16", 16, min(spec.count, 16_000))
-
-
-def memory(spec: Spec) -> Iterator[Measured]:
-    """Writes, reads and scans within small budgets: what the process grows by."""
-    budget = ENGINES[spec.engine].small_budget
-    keys = data.keys(data.shuffled(spec.count, spec.seed))
-    values = data.values(spec.count, spec.value_bytes)
-    watch = Memory()
-    engine = opened(spec, spec.own_path, fresh=True, small=True)
-    chunk = max(spec.count // 100, 1)
-
-    def run() -> None:
-        for begin in range(0, spec.count, chunk):
-            engine.fill(keys[begin : begin + chunk], values)
-            watch.sample()
-        for begin in range(0, spec.count, 4 * chunk):
-            expect("keys missing", engine.absent(keys[begin : begin + chunk]), 0)
-            watch.sample()
-        expect("pairs", walk(engine.pairs(False)), spec.count)
-        watch.sample()
-
-    result = closed(engine, timed("memory", spec.count, run))
-    result.budget_bytes = budget
-    result.anonymous_bytes = watch.peak_anonymous_bytes
-    result.resident_bytes = watch.peak_resident_bytes
-    yield result
-
+from . import basic, mixes
+from .measure import Measured
+from .stage import Spec
 
 Stage = Callable[[Spec], Iterator[Measured]]
-# In the order of running: read and overwrite use what fillrandom left.
+# read, overwrite and what follows use what fillrandom left.
 STAGES: dict[str, tuple[Stage, tuple[str, ...]]] = {
-    "fillseq": (fillseq, ("fillseq",)),
-    "fillbatch": (fillbatch, ("fillbatch",)),
-    "fillrandom": (fillrandom, ("fillrandom",)),
-    "read": (read, ("readrandom", "readmissing", "readseq", "readrev", "scan100", "scan100rev")),
-    "overwrite": (overwrite, ("overwrite",)),
-    "readmem": (readmem, ("readmem",)),
-    "fillsync1": (fillsync1, ("fillsync1",)),
-    "fillsync16": (fillsync16, ("fillsync16",)),
-    "memory": (memory, ("memory",)),
+    "fillseq": (basic.fillseq, ("fillseq",)),
+    "fillbatch": (basic.fillbatch, ("fillbatch",)),
+    "bulkload": (mixes.load, ("bulkload",)),
+    "latency": (mixes.latency, ("latency",)),
+    "fillrandom": (basic.fillrandom, ("fillrandom",)),
+    "read": (basic.read, ("readrandom", "readmissing", "readseq", "readrev", "scan100", "scan100rev")),
+    "groups": (mixes.groups, ("get_many100", "readthreads1", "readthreads2", "readthreads4", "columns")),
+    "reopen": (mixes.reopen, ("open", "open_crashed")),
+    "overwrite": (basic.overwrite, ("overwrite",)),
+    "ycsb": (mixes.ycsb, ("ycsb_a", "ycsb_b", "ycsb_c", "ycsb_d", "ycsb_e", "ycsb_f")),
+    "updates": (mixes.updates, ("updatezipf", "deleterandom")),
+    "readmem": (basic.readmem, ("readmem",)),
+    "fillsync1": (basic.fillsync1, ("fillsync1",)),
+    "fillsync16": (basic.fillsync16, ("fillsync16",)),
+    "memory": (basic.memory, ("memory",)),
 }
-NEEDS = {"read": "fillrandom", "overwrite": "fillrandom"}
+NEEDS = {stage: "fillrandom" for stage in ("read", "groups", "reopen", "overwrite", "ycsb", "updates")}
 WORKLOADS = [name for _stage, names in STAGES.values() for name in names]
+# Without those that take long or say little of small databases.
+QUICK = [name for name in WORKLOADS if name not in ("memory", "fillsync16", "readthreads1", "open_crashed")]
