@@ -2,8 +2,11 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/status.h"
+
+#define LARGE_PAGE_BYTES ((size_t)2 << 20)
 
 #ifdef NR_TEST
 #include <stdatomic.h>
@@ -106,6 +109,16 @@ void *nr_alloc_aligned(size_t alignment, size_t bytes)
     if (must_fail()) return NULL;
     if (posix_memalign(&memory, NR_MAX(alignment, sizeof(void *)), at_least_one(bytes)) != 0) return NULL;
     return note_new(memory);
+}
+
+void *nr_alloc_large(size_t bytes)
+{
+    if (bytes < LARGE_PAGE_BYTES) return nr_alloc(bytes);
+    void *memory = nr_alloc_aligned(LARGE_PAGE_BYTES, bytes);
+#ifdef MADV_HUGEPAGE
+    if (memory) madvise(memory, bytes & ~(LARGE_PAGE_BYTES - 1), MADV_HUGEPAGE); /* A wish. */
+#endif
+    return memory;
 }
 
 void nr_free(void *memory)

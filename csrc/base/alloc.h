@@ -11,7 +11,9 @@ void *nr_alloc(size_t bytes);
 void *nr_calloc(size_t count, size_t bytes); /* Checks the product. */
 void *nr_realloc(void *memory, size_t bytes);
 void *nr_alloc_aligned(size_t alignment, size_t bytes); /* A power of two; nr_free releases it. */
-void nr_free(void *memory);                             /* NULL is fine. */
+/* For memory that is filled at once: where it is large, in large pages if the system has them. */
+void *nr_alloc_large(size_t bytes);
+void nr_free(void *memory); /* NULL is fine. */
 char *nr_strdup(const char *text);
 
 /* The same, for memory that stands for a disk's blocks (the simulated disk): a test's failing allocation passes it by.

@@ -7,6 +7,7 @@ struct nr_arena_chunk {
     size_t bytes;                /* Of 'data'. */
     _Alignas(16) uint8_t data[];
 };
+_Static_assert(sizeof(struct nr_arena_chunk) + NR_ARENA_LARGE_BYTES <= (size_t)2 << 20, "a large page holds it");
 
 static inline size_t left(const struct nr_arena *arena)
 {
@@ -41,7 +42,7 @@ static bool add_chunk(struct nr_arena *arena, size_t bytes)
     struct nr_arena_chunk *chunk;
 
     if (data_bytes > SIZE_MAX - sizeof(*chunk)) return false;
-    chunk = nr_alloc(sizeof(*chunk) + data_bytes);
+    chunk = nr_alloc_large(sizeof(*chunk) + data_bytes);
     if (!chunk) return false;
     chunk->next = arena->chunks;
     chunk->bytes = data_bytes;

@@ -9,6 +9,9 @@
 
 #include "base/status.h"
 
+/* An allocation of so many bytes makes a chunk of one large page. */
+#define NR_ARENA_LARGE_BYTES (((size_t)2 << 20) - 32)
+
 struct nr_arena_chunk;
 
 struct nr_arena {

@@ -17,8 +17,11 @@ nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count
     index->line_count = NR_MIN(lines, (uint64_t)MAX_LINE_COUNT);
     /* One more: the memory need not begin at a line. */
     bytes = (size_t)(index->line_count + 1) * LINE_BYTES;
-    index->memory = nr_calloc(1, bytes);
+    index->memory = nr_alloc_large(bytes);
     if (!index->memory) return nr_fail_memory(err, bytes);
+    /* Now, in one go: pages of zeros that are read before they are written to fault twice, the second time with word to
+     * all processors. */
+    memset(index->memory, 0, bytes);
     atomic_store_explicit(&index->bytes, bytes, memory_order_relaxed);
     index->words = (_Atomic uint64_t *)(((uintptr_t)index->memory + LINE_BYTES - 1) & ~(uintptr_t)(LINE_BYTES - 1));
     return NORI_OK;
