@@ -1,85 +1,10 @@
-"""What an engine must hold: a dict with expiry, and the commits since the last that is promised to survive."""
+"""Scans of a dict, as an engine's are."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-__all__ = ["Bounds", "Commit", "Model", "Operation", "delete", "delete_range", "in_bounds", "put", "select"]
-
-Entry = tuple[bytes, "float | None"]  # value, expiry
-State = dict[bytes, Entry]
-Operation = Callable[[State], None]
-Commit = list[Operation]
-
-
-def put(key: bytes, value: bytes, expiry: float | None = None) -> Operation:
-    def apply(state: State) -> None:
-        state[key] = (value, expiry)
-
-    return apply
-
-
-def delete(key: bytes) -> Operation:
-    def apply(state: State) -> None:
-        state.pop(key, None)
-
-    return apply
-
-
-def delete_range(start: bytes | None, stop: bytes | None) -> Operation:
-    def apply(state: State) -> None:
-        for key in [key for key in state if (start is None or key >= start) and (stop is None or key < stop)]:
-            del state[key]
-
-    return apply
-
-
-def visible(state: State, now: float) -> dict[bytes, bytes]:
-    return {key: value for key, (value, expiry) in state.items() if expiry is None or expiry > now}
-
-
-@dataclass
-class Model:
-    """`durable` and then any number of `pending` commits, in order, is what a power cut may leave."""
-
-    now: float = 0
-    durable: State = field(default_factory=dict)
-    pending: list[Commit] = field(default_factory=list)
-    current: State = field(default_factory=dict)
-
-    def commit(self, operations: Iterable[Operation], *, synced: bool = False) -> None:
-        commit = list(operations)
-        self.pending.append(commit)
-        for operation in commit:
-            operation(self.current)
-        if synced:
-            self.sync()
-
-    def sync(self) -> None:
-        self.durable = dict(self.current)
-        self.pending.clear()
-
-    def items(self) -> dict[bytes, bytes]:
-        return visible(self.current, self.now)
-
-    def adopt(self, found: dict[bytes, bytes], *, lost_nothing_before: int = 0, maybe: Commit | None = None) -> bool:
-        """Whether `found` is a state that a crash may leave: at least the first `lost_nothing_before` pending commits, and
-        perhaps the one that was under way. What was found is what the model holds from here on."""
-        commits = [*self.pending, maybe] if maybe else self.pending
-        state = dict(self.durable)
-        for count in range(len(commits) + 1):
-            if count > 0:
-                for operation in commits[count - 1]:
-                    operation(state)
-            if count >= lost_nothing_before and visible(state, self.now) == found:
-                self.current = {key: entry for key, entry in state.items() if key in found}
-                self.pending = commits[:count]
-                return True
-        return False
-
-
-# ---------------------------------------------------------------- scans
+__all__ = ["Bounds", "in_bounds", "select"]
 
 
 @dataclass(frozen=True)
