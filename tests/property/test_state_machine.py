@@ -36,6 +36,8 @@ KEYS = [b"", b"\x00", b"a", b"a\x00", b"ab", b"a" * 300, b"k", b"k\xff", b"\xff"
 KEYS += [b"k%04d" % number for number in range(0, 1000, 83)]
 keys = st.sampled_from(KEYS)
 bounds_of_ranges = st.none() | keys
+values = st.builds(lambda machine, size: machine.new_value(size), st.runner(), st.sampled_from([0, 1, 100, 700, 5000]))
+ttls = st.none() | st.sampled_from([1000.0, 2000.0, 3000.0])
 syncs = st.sampled_from([None, None, True, False])
 scan_bounds = st.builds(
     Bounds,
@@ -73,6 +75,7 @@ class TreeMachine(EngineMachine):
     """The public machine, with deep trees, all kinds of reads and configs that change."""
 
     keys = keys
+    off = ("wait",)  # `pass_time` of its own, in steps that fit the lifetimes.
 
     @initialize(seed=st.integers(0, 1 << 32), variation=st.sampled_from(VARIATIONS), sector=st.sampled_from([512, 4096]))
     def begin(self, seed: int, variation: dict[str, Any], sector: int) -> None:
@@ -89,7 +92,32 @@ class TreeMachine(EngineMachine):
         """From the next open on."""
         self.overrides = {**SMALL, **variation}
 
+    @rule(seconds=st.sampled_from([1.0, 10.0, 500.0, 1000.0, 2500.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.disk.advance(seconds)
+
     # ------------------------------------------------------------ writes
+
+    @rule(key=keys, value=values, ttl=ttls | st.sampled_from([10.0, 100.0]), sync=syncs)
+    def do_put_expiring(self, key: bytes, value: bytes, ttl: float | None, sync: bool | None) -> None:
+        with self.attempt():
+            self.db.put(key, value, ttl=ttl, sync=sync)
+
+    @rule(
+        steps=st.lists(st.tuples(st.sampled_from(["put", "put", "delete", "delete_range"]), keys, keys, values, ttls), max_size=12),
+        sync=syncs,
+    )
+    def do_batch(self, steps: list[tuple[str, bytes, bytes, bytes, float | None]], sync: bool | None) -> None:
+        with self.attempt(), self.db.batch(sync=sync) as batch:
+            for kind, key, other, value, ttl in steps:
+                if kind == "put":
+                    batch.put(key, value, ttl=ttl)
+                elif kind == "delete":
+                    batch.delete(key)
+                else:
+                    batch.delete_range(key, other)
+            empty_ranges = sum(kind == "delete_range" and key >= other for kind, key, other, _, _ in steps)
+            assert len(batch) == len(steps) - empty_ranges
 
     @rule(start=bounds_of_ranges, stop=bounds_of_ranges, sync=syncs)
     def do_delete_range(self, start: bytes | None, stop: bytes | None, sync: bool | None) -> None:
@@ -113,61 +141,68 @@ class TreeMachine(EngineMachine):
     @rule(key=keys, has_default=st.booleans())
     def pop(self, key: bytes, has_default: bool) -> None:
         expected = self.model.get(key)
-        try:
-            found = self.db.pop(key, None) if has_default else self.db.pop(key)
-        except KeyError:
-            assert expected is None and not has_default
-            return
-        assert found == expected
+        with self.attempt():
+            try:
+                found = self.db.pop(key, None) if has_default else self.db.pop(key)
+            except KeyError:
+                assert expected is None and not has_default
+                return
+            assert found == expected
 
     @rule(key=keys)
     def del_item(self, key: bytes) -> None:
         expected = key in self.model
-        try:
-            del self.db[key]
-        except KeyError:
-            assert not expected
-            return
-        assert expected
+        with self.attempt():
+            try:
+                del self.db[key]
+            except KeyError:
+                assert not expected
+                return
+            assert expected
 
     @rule(key=keys)
     def setdefault(self, key: bytes) -> None:
         value, expected = self.new_value(30), self.model.get(key)
-        assert self.db.setdefault(key, value) == (value if expected is None else expected)
+        with self.attempt():
+            assert self.db.setdefault(key, value) == (value if expected is None else expected)
 
     @rule()
     def popitem(self) -> None:
         items = self.model
-        try:
-            found = self.db.popitem()
-        except KeyError:
-            assert not items
-            return
-        assert found == max(items.items())
+        with self.attempt():
+            try:
+                found = self.db.popitem()
+            except KeyError:
+                assert not items
+                return
+            assert found == max(items.items())
 
     @rule(start=keys, stop=keys)
     def flush_a_range_delete_alone(self, start: bytes, stop: bytes) -> None:
-        self.db.flush()
-        self.db.delete_range(start, stop)
-        self.db.flush()
+        with self.attempt():
+            self.db.flush()
+            self.db.delete_range(start, stop)
+            self.db.flush()
 
     # ------------------------------------------------------------ reads
 
     @rule(wanted=st.lists(keys, max_size=20))
     def get_many(self, wanted: list[bytes]) -> None:
         items = self.model
-        assert self.db.get_many(wanted) == [items.get(key) for key in wanted]
-        for key in wanted:
-            assert self.db.get(key) == items.get(key)
-            assert (key in self.db) == (key in items)
+        with self.attempt():
+            assert self.db.get_many(wanted) == [items.get(key) for key in wanted]
+            for key in wanted:
+                assert self.db.get(key) == items.get(key)
+                assert (key in self.db) == (key in items)
 
     @rule(bounds=scan_bounds)
     def do_scan(self, bounds: Bounds) -> None:
         expected = select(self.model, bounds)
-        assert list(self.db.scan(**bounds.arguments())) == expected
-        scan = self.db.scan(**bounds.arguments())
-        assert scan.count() == len(expected)
-        assert list(scan.only_keys()) == [key for key, _ in expected]
+        with self.attempt():
+            assert list(self.db.scan(**bounds.arguments())) == expected
+            scan = self.db.scan(**bounds.arguments())
+            assert scan.count() == len(expected)
+            assert list(scan.only_keys()) == [key for key, _ in expected]
 
     @rule(bounds=scan_bounds, goals=st.lists(keys, min_size=1, max_size=4), steps=st.integers(0, 5))
     def seek(self, bounds: Bounds, goals: list[bytes], steps: int) -> None:
@@ -187,6 +222,14 @@ class TreeMachine(EngineMachine):
             assert dict(snapshot) == items and len(snapshot) == len(items)
             assert list(snapshot.scan(**bounds.arguments())) == select(items, bounds)
             assert snapshot.get_many(wanted) == [items.get(key) for key in wanted]
+
+    @precondition(lambda self: self._snapshots)
+    @rule(which=st.integers(0, 3))
+    def close_snapshot(self, which: int) -> None:
+        """What it alone held goes with it, and no sooner."""
+        snapshot, items = self._snapshots.pop(which % len(self._snapshots))
+        assert dict(snapshot) == items
+        snapshot.close()
 
     @rule(size=st.integers(1, 40))
     def write_while_scanning(self, size: int) -> None:
@@ -234,6 +277,7 @@ class TreeMachine(EngineMachine):
     def teardown(self) -> None:
         if hasattr(self, "checkpoints") and not self._engine.closed:
             assert dict(self.db.scan(reverse=True)) == self.model
+            self.overrides = {}  # The last open is one with another config.
         super().teardown()
 
 
