@@ -3,15 +3,23 @@
 #
 # make bench   the workloads against rocksdict, plyvel, lmdb and sqlite3 (ARGS="--quick", "--workloads readseq,ycsb_a")
 #
+# Longer than the tests of every change (tests/CAMPAIGNS.md):
+# make crashes    a million crashes and recoveries (CYCLES=, SEED=)
+# make flips      a hundred thousand flipped bits in files of every kind (FLIPS=, SEED=)
+# make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
+#
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3
 VENV := .venv
+CYCLES ?= 1000000
+FLIPS ?= 100000
+SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
 
-.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips mutants
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -59,6 +67,14 @@ ctest-sanitize:
 	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=sanitize
 ctest-thread:
 	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=thread
+
+crashes:
+	@NR_CYCLES=$(CYCLES) NR_SEED=$(SEED) $(MAKE) --silent --no-print-directory ctest ONLY=engine/test_random_crashes
+flips:
+	@NR_FLIPS=$(FLIPS) NR_SEED=$(SEED) $(MAKE) --silent --no-print-directory ctest ONLY=engine/test_random_flips
+mutants: build
+	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
+	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)
 
 # ARGS goes to pytest: make pytest ARGS="-k config"; ONLY to the C tests: make ctest ONLY=table/
 pytest:

@@ -7,11 +7,17 @@ static struct test_case *first_case;
 static struct test_case **last_link = &first_case;
 static jmp_buf leave;
 static int is_failed;
+static char doing[256];
 
 void test_register(struct test_case *test)
 {
     *last_link = test;
     last_link = &test->next;
+}
+
+void test_doing(const char *what)
+{
+    snprintf(doing, sizeof doing, "%s", what ? what : "");
 }
 
 void test_fail(const char *file, int line, const char *format, ...)
@@ -22,6 +28,7 @@ void test_fail(const char *file, int line, const char *format, ...)
     va_start(arguments, format);
     vfprintf(stderr, format, arguments);
     va_end(arguments);
+    if (doing[0]) fprintf(stderr, " (%s)", doing);
     fputc('\n', stderr);
 }
 
@@ -34,6 +41,7 @@ static int run_case(const struct test_case *test)
 {
     uint64_t live_before = nr_alloc_live();
     is_failed = 0;
+    test_doing(NULL);
     if (setjmp(leave) == 0) test->run();
     nr_alloc_fail_at(0);
     if (!is_failed && nr_alloc_live() != live_before) {

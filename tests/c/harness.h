@@ -26,6 +26,8 @@ struct test_case {
 };
 void test_register(struct test_case *test);
 void test_fail(const char *file, int line, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* What the test is about, said with its failure; NULL: nothing special. Copied. */
+void test_doing(const char *what);
 /* Leaves the running test, failed. */
 __attribute__((noreturn)) void test_abandon(void);
 

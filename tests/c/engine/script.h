@@ -21,6 +21,7 @@ struct model {
     int count;
     int acknowledged; /* The newest state a call has returned from. */
     int durable;      /* The newest one promised to survive the power. */
+    int written;      /* Writes so far: the numbers that values come from. */
 };
 
 static inline void script_key(int key, char out[16])
@@ -33,7 +34,7 @@ static inline void script_value(int from, char out[SCRIPT_VALUE_BYTES + 1])
     int size = 40 + from * 37 % (SCRIPT_VALUE_BYTES - 40);
     memset(out, 'a' + from % 26, (size_t)size);
     out[size] = 0;
-    snprintf(out, 12, "%d.", from);
+    snprintf(out, 16, "%d.", from);
     out[strlen(out)] = 'z';
 }
 
@@ -158,7 +159,7 @@ static inline nori_status script_step(struct nori_engine *engine, struct model *
         return rc;
     }
     struct state *state = model_next(model);
-    int number = model->count - 1;
+    int number = ++model->written;
     if (step % 13 == 5) {
         state->from[chosen] = 0;
         rc = nori_delete(engine, nr_slice_text(key), &options, err);
