@@ -30,7 +30,7 @@ static void keep_first(nori_status *first, nori_status rc, struct nori_error *er
     if (err) *err = *error;
 }
 
-/* All memtables into tables. */
+/* All memtables into tables. An engine that gets poisoned on the way flushes nothing more, and has not done it. */
 static nori_status flush_all(struct nori_engine *engine, struct nori_error *err)
 {
     bool done = true;
@@ -39,6 +39,7 @@ static nori_status flush_all(struct nori_engine *engine, struct nori_error *err)
     while (rc == NORI_OK && done) rc = nr_flush_once(engine, &done, err);
     if (rc == NORI_OK) rc = nr_engine_rotate(engine, &last_sequence, err);
     for (done = true; rc == NORI_OK && done;) rc = nr_flush_once(engine, &done, err);
+    if (rc == NORI_OK && atomic_load(&engine->is_poisoned)) rc = nr_fail_poisoned(engine, err);
     return rc;
 }
 

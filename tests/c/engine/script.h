@@ -112,6 +112,23 @@ static inline nori_status script_scan(struct nori_engine *engine, const struct s
     return rc;
 }
 
+/* A get agrees with the state. */
+static inline nori_status script_get(struct nori_engine *engine, const struct state *state, int chosen,
+                                     struct nori_error *err)
+{
+    char key[16], expected[SCRIPT_VALUE_BYTES + 1];
+    struct text_value value;
+    bool found;
+    script_key(chosen, key);
+    nori_status rc = get_text(engine, NULL, key, &value, &found, err);
+    if (rc != NORI_OK) return rc;
+    EXPECT_EQ(found, state->from[chosen] != 0);
+    if (!found) return NORI_OK;
+    script_value(state->from[chosen], expected);
+    EXPECT(strcmp(value.text, expected) == 0);
+    return NORI_OK;
+}
+
 /* Two batches of pairs that do not ascend, all of the write 'number'. */
 static inline nori_status script_ingest(struct nori_engine *engine, struct state *state, int chosen, int number,
                                         struct nori_error *err)
@@ -152,6 +169,7 @@ static inline nori_status script_step(struct nori_engine *engine, struct model *
     if (step % 23 == 11) return nori_flush(engine, err);
     if (step % 37 == 20) return nori_compact(engine, NULL, NULL, NULL, NULL, err);
     if (step % 29 == 13) return script_scan(engine, &model->states[model->acknowledged], step % 2, err);
+    if (step % 19 == 7) return script_get(engine, &model->states[model->acknowledged], step % SCRIPT_KEYS, err);
     if (step % 31 == 17) {
         struct nori_snapshot *snapshot;
         rc = nori_snapshot_create(engine, 0, &snapshot, err);

@@ -193,6 +193,53 @@ TEST(pop_setdefault_and_pop_last_see_what_is_there)
     nori_simdisk_destroy(env);
 }
 
+struct meddling {
+    struct nori_engine *engine;
+    struct text_value value;
+    int calls;
+};
+
+/* Takes the value, and at first writes another key and value behind the back of who looks. */
+static bool take_and_write(void *arg, nori_slice value)
+{
+    struct meddling *meddling = arg;
+    struct nori_error error;
+    take_text(&meddling->value, value);
+    if (++meddling->calls > 1) return true;
+    EXPECT_OK(put_text(meddling->engine, "a", "newer", &error), &error);
+    EXPECT_OK(put_text(meddling->engine, "z", "newest", &error), &error);
+    return true;
+}
+
+TEST(what_is_written_between_look_and_removal_is_not_removed_unseen)
+{
+    struct nori_env *env = make_disk(6);
+    struct meddling meddling = {0};
+    struct nori_error error;
+    bool found;
+    EXPECT_OK(open_small(env, "/db", &meddling.engine, &error), &error);
+    for (int is_flushed = 0; is_flushed < 2; is_flushed++) {
+        EXPECT_OK(put_text(meddling.engine, "a", "old", &error), &error);
+        if (is_flushed) EXPECT_OK(nori_flush(meddling.engine, &error), &error);
+        meddling.calls = 0;
+        EXPECT_OK(nori_pop(meddling.engine, nr_slice_text("a"), NULL, take_and_write, &meddling, &found, &error),
+                  &error);
+        EXPECT(found && strcmp(meddling.value.text, "newer") == 0);
+        EXPECT_EQ(meddling.calls, 2);
+        EXPECT_ABSENT(meddling.engine, NULL, "a");
+        EXPECT_OK(put_text(meddling.engine, "y", "old", &error), &error);
+        EXPECT_OK(nori_delete(meddling.engine, nr_slice_text("z"), NULL, &error), &error);
+        if (is_flushed) EXPECT_OK(nori_flush(meddling.engine, &error), &error);
+        meddling.calls = 0;
+        EXPECT_OK(nori_pop_last(meddling.engine, NULL, NULL, take_and_write, &meddling, &found, &error), &error);
+        EXPECT(found && strcmp(meddling.value.text, "newest") == 0);
+        EXPECT_VALUE(meddling.engine, NULL, "y", "old");
+    }
+    EXPECT_OK(nori_close(meddling.engine, &error), &error);
+    nori_destroy(meddling.engine);
+    nori_simdisk_destroy(env);
+}
+
 static bool take_nothing(void *arg, nori_slice value)
 {
     ++*(int *)arg;

@@ -96,6 +96,82 @@ TEST(failing_reads_are_errors_and_never_absence)
     fail_all("open", EMFILE, false);
 }
 
+TEST(after_the_log_has_failed_nothing_is_written_and_all_is_read)
+{
+    static const char *const ops[] = {"log_publish", "log_sync"};
+    for (size_t i = 0; i < NR_ARRAY_LEN(ops); i++) {
+        struct nori_env *env;
+        struct nori_error error;
+        struct nori_engine *engine;
+        struct nori_write_options synced = {.sync = 1, .ttl_secs = -1};
+        nori_slice key = nr_slice_text("b");
+        EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
+        struct nori_options options = small_options();
+        options.wal.mapped = NORI_MAPPED_FALSE; /* A mapped log's publishing cannot fail. */
+        struct nori_open_params params = {.options = &options, .env = env};
+        EXPECT_OK(nori_open("/db", &params, &engine, &error), &error);
+        EXPECT_OK(put_text(engine, "a", "1", &error), &error);
+        EXPECT_OK(nori_simdisk_fail(env, ops[i], 1, EIO, false, &error), &error);
+        EXPECT_STATUS(nori_put(engine, key, key, &synced, &error), NORI_IO, &error);
+        EXPECT_EQ(error.outcome, NORI_INDETERMINATE);
+        uint64_t operations = nori_simdisk_operations(env, NULL);
+        EXPECT_STATUS(nori_put(engine, key, key, NULL, &error), NORI_POISONED, &error);
+        EXPECT_EQ(error.outcome, NORI_NOT_APPLIED);
+        EXPECT_EQ(error.sys_errno, EIO);
+        EXPECT_STATUS(nori_sync(engine, &error), NORI_POISONED, &error);
+        EXPECT_STATUS(nori_flush(engine, &error), NORI_POISONED, &error);
+        EXPECT_STATUS(nori_compact(engine, NULL, NULL, NULL, NULL, &error), NORI_POISONED, &error);
+        EXPECT_VALUE(engine, NULL, "a", "1");
+        EXPECT_EQ(nori_simdisk_operations(env, NULL), operations);
+        EXPECT(nori_close(engine, &error) != NORI_OK);
+        nori_destroy(engine);
+        nori_simdisk_destroy(env);
+    }
+}
+
+/* What was replayed and what was written since lie in two memtables when the engine closes. False if nothing failed. */
+static bool fail_nth_of_close(const char *op, uint64_t nth, int sys_errno)
+{
+    struct nori_env *env;
+    struct nori_error error;
+    struct nori_engine *engine;
+    EXPECT_OK(nori_simdisk_create(nth, 512, false, &env, &error), &error);
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    EXPECT_OK(put_text(engine, "replayed", "1", &error), &error);
+    nori_simdisk_kill(env);
+    nori_destroy(engine);
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    EXPECT_OK(nori_simdisk_fail(env, "create", 1, EIO, false, &error), &error); /* The flush of what was replayed. */
+    EXPECT_OK(put_text(engine, "since", "2", &error), &error);
+    nori_simdisk_clear_faults(env);
+    EXPECT_OK(nori_simdisk_fail(env, op, nth, sys_errno, false, &error), &error);
+    uint64_t before = nori_simdisk_operations(env, strcmp(op, "any") == 0 ? NULL : op);
+    nori_status closed = nori_close(engine, &error);
+    nori_destroy(engine);
+    bool has_failed = nori_simdisk_operations(env, strcmp(op, "any") == 0 ? NULL : op) - before >= nth;
+    nori_simdisk_clear_faults(env);
+    if (closed == NORI_OK)
+        EXPECT_OK(nori_simdisk_crash(env, 0.0, &error), &error);
+    else
+        nori_simdisk_kill(env);
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    EXPECT_VALUE(engine, NULL, "replayed", "1");
+    EXPECT_VALUE(engine, NULL, "since", "2");
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+    return has_failed;
+}
+
+TEST(a_close_in_which_something_fails_loses_nothing)
+{
+    static const char *const ops[] = {"any", "sync", "dir_sync", "write", "log_sync"};
+    for (size_t i = 0; i < NR_ARRAY_LEN(ops); i++) {
+        uint64_t nth = 1;
+        while (fail_nth_of_close(ops[i], nth, EIO) | fail_nth_of_close(ops[i], nth, ENOSPC)) nth++;
+    }
+}
+
 TEST(any_allocation_may_fail)
 {
     for (uint64_t nth = 1;; nth++) {

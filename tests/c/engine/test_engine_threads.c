@@ -208,6 +208,69 @@ TEST(of_eight_threads_popping_a_thousand_keys_one_wins_each)
     remove_directory(&directory);
 }
 
+#define BATCH_KEYS 64
+#define BATCHES 1500
+
+struct batches {
+    struct nori_engine *engine;
+    _Atomic bool is_over;
+    _Atomic int halves, looks;
+};
+
+/* All keys have a value of the same batch, in every moment. */
+static void *look_for_halves(void *arg)
+{
+    struct batches *batches = arg;
+    struct nori_scan_params params = {.limit = UINT64_MAX};
+    while (!atomic_load(&batches->is_over)) {
+        struct nori_scan *scan = NULL;
+        const struct nori_entry *entries;
+        struct nori_error error;
+        size_t count = 0;
+        if (nori_scan_open(batches->engine, &params, &scan, &error) != NORI_OK ||
+            nori_scan_next(scan, BATCH_KEYS, SIZE_MAX, &entries, &count, &error) != NORI_OK)
+            atomic_fetch_add(&batches->halves, 1);
+        for (size_t i = 1; i < count; i++)
+            if (!nr_slice_equal(entries[i].value, entries[0].value)) atomic_fetch_add(&batches->halves, 1);
+        if (count != 0 && count != BATCH_KEYS) atomic_fetch_add(&batches->halves, 1);
+        nori_scan_destroy(scan);
+        atomic_fetch_add(&batches->looks, 1);
+    }
+    return NULL;
+}
+
+TEST(a_batch_is_seen_whole_or_not_at_all)
+{
+    struct directory directory;
+    struct batches batches = {0};
+    struct nori_error error;
+    struct nori_batch *batch;
+    pthread_t threads[2];
+    uint64_t sequence;
+    char key[32], value[32];
+    make_directory(&directory);
+    EXPECT_OK(open_small(NULL, directory.path, &batches.engine, &error), &error);
+    EXPECT_OK(nori_batch_create(&batch, &error), &error);
+    for (int i = 0; i < 2; i++) EXPECT_EQ(pthread_create(&threads[i], NULL, look_for_halves, &batches), 0);
+    for (int number = 1; number <= BATCHES; number++) {
+        snprintf(value, sizeof value, "%06d", number);
+        for (int i = 0; i < BATCH_KEYS; i++) {
+            snprintf(key, sizeof key, "key%03d", i);
+            EXPECT_OK(nori_batch_put(batch, nr_slice_text(key), nr_slice_text(value), 0, &error), &error);
+        }
+        EXPECT_OK(nori_write(batches.engine, batch, NULL, &sequence, &error), &error);
+        nori_batch_clear(batch);
+    }
+    atomic_store(&batches.is_over, true);
+    for (int i = 0; i < 2; i++) pthread_join(threads[i], NULL);
+    EXPECT_EQ(atomic_load(&batches.halves), 0);
+    EXPECT(atomic_load(&batches.looks) > 0);
+    nori_batch_destroy(batch);
+    EXPECT_OK(nori_close(batches.engine, &error), &error);
+    nori_destroy(batches.engine);
+    remove_directory(&directory);
+}
+
 struct closing {
     struct nori_engine *engine;
     int number;

@@ -250,6 +250,42 @@ TEST(a_forked_child_has_no_copy_of_the_lock)
     leave_dir(dir);
 }
 
+/* A process that takes the lock, leaves a child behind and goes. The child's id and whether it has the lock come
+ * through the pipe. */
+static void lock_and_leave_a_child(struct nr_dir *dir, int pipe_end)
+{
+    struct nr_file *lock;
+    if (nr_dir_lock(dir, "LOCK", &lock, &err) != NORI_OK) _exit(1);
+    pid_t child = fork();
+    if (child == 0) {
+        pause();
+        _exit(1);
+    }
+    if (write(pipe_end, &child, sizeof child) != (ssize_t)sizeof child) _exit(2);
+    _exit(0);
+}
+
+TEST(a_child_that_outlives_its_parent_keeps_no_lock)
+{
+    struct nr_dir *dir = enter();
+    struct nr_file *lock;
+    int ends[2], status;
+    pid_t grandchild = 0;
+    EXPECT_EQ(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) lock_and_leave_a_child(dir, ends[1]);
+    EXPECT_EQ(read(ends[0], &grandchild, sizeof grandchild), sizeof grandchild);
+    EXPECT_EQ(waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    nori_status rc = nr_dir_lock(dir, "LOCK", &lock, &err);
+    kill(grandchild, SIGKILL);
+    EXPECT_OK(rc, &err);
+    nr_dir_unlock(lock);
+    close(ends[0]);
+    close(ends[1]);
+    leave_dir(dir);
+}
+
 TEST(the_lock_goes_with_the_process)
 {
     struct nr_dir *dir = enter();
