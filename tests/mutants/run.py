@@ -117,6 +117,14 @@ def make(goal: str, seconds: float, only: str = "") -> tuple[int | None, str]:
     return run([*command, "MODE=plain", f"BUILD={SCRATCH / 'c'}", f"ONLY={only}"], seconds)
 
 
+def run_program(name: str) -> tuple[int | None, str]:
+    program = SCRATCH / "c" / "tests" / "c" / name
+    status, output = make(str(program), ALL_SECONDS)
+    if status != 0:
+        raise SystemExit(f"{name} does not build:\n{output[-2000:]}")
+    return run([str(program)], SECONDS, NR_TEST_DATA=str(TREE / "tests" / "c" / "data"))
+
+
 def build_extension() -> None:
     status, output = run([sys.executable, "setup.py", "-q", "build_ext", "--inplace", "--build-temp", str(SCRATCH / "py")], ALL_SECONDS)
     if status != 0:
@@ -147,7 +155,7 @@ def judge_named(defect: Defect) -> str | None:
             build_extension()
             status, output = run_pytest(test.split(), SECONDS)
         else:
-            status, output = make("run", SECONDS, only=test)
+            status, output = run_program(test)
         if status != 0:
             return f"{test}: {name_failure(status, output)}"
     return None

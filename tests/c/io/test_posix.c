@@ -155,6 +155,27 @@ TEST(a_file_reads_back_what_was_appended_and_short_only_at_its_end)
     leave_dir(dir);
 }
 
+TEST(a_short_write_is_gone_on_with_and_never_taken_for_whole)
+{
+    struct nr_dir *dir = enter();
+    struct nr_file *file;
+    struct rlimit before, limited;
+    uint8_t data[3000] = {0};
+    EXPECT_OK(nr_file_open(dir, "file", NR_OPEN_CREATE, &file, &err), &err);
+    EXPECT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+    limited = before;
+    limited.rlim_cur = 2000; /* write(2) then writes 2,000 bytes, and says so. */
+    signal(SIGXFSZ, SIG_IGN);
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limited), 0);
+    nori_status rc = nr_file_append(file, nr_slice(data, sizeof data), &err);
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+    signal(SIGXFSZ, SIG_DFL);
+    EXPECT_EQ(rc, NORI_IO);
+    EXPECT_EQ(err.sys_errno, EFBIG);
+    nr_file_close(file);
+    leave_dir(dir);
+}
+
 TEST(replace_leaves_the_new_content_and_no_temporary)
 {
     struct nr_dir *dir = enter();
@@ -250,18 +271,17 @@ TEST(a_forked_child_has_no_copy_of_the_lock)
     leave_dir(dir);
 }
 
-/* A process that takes the lock, leaves a child behind and goes. The child's id and whether it has the lock come
- * through the pipe. */
+/* A process that takes the lock, leaves a child behind and goes. The child says its id once it runs. */
 static void lock_and_leave_a_child(struct nr_dir *dir, int pipe_end)
 {
     struct nr_file *lock;
     if (nr_dir_lock(dir, "LOCK", &lock, &err) != NORI_OK) _exit(1);
     pid_t child = fork();
     if (child == 0) {
-        pause();
+        child = getpid();
+        if (write(pipe_end, &child, sizeof child) == (ssize_t)sizeof child) pause();
         _exit(1);
     }
-    if (write(pipe_end, &child, sizeof child) != (ssize_t)sizeof child) _exit(2);
     _exit(0);
 }
 
