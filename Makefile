@@ -6,6 +6,7 @@
 # Longer than the tests of every change (tests/CAMPAIGNS.md):
 # make crashes    a million crashes and recoveries (CYCLES=, SEED=)
 # make flips      a hundred thousand flipped bits in files of every kind (FLIPS=, SEED=)
+# make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
 # make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
 #
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
@@ -19,7 +20,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
 
-.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips mutants
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips coverage mutants
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -72,6 +73,10 @@ crashes:
 	@NR_CYCLES=$(CYCLES) NR_SEED=$(SEED) $(MAKE) --silent --no-print-directory ctest ONLY=engine/test_random_crashes
 flips:
 	@NR_FLIPS=$(FLIPS) NR_SEED=$(SEED) $(MAKE) --silent --no-print-directory ctest ONLY=engine/test_random_flips
+coverage:
+	@find build/c-coverage -name '*.gcda' -delete 2>/dev/null || true
+	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=coverage
+	@$(PYTHON) tests/coverage.py build/c-coverage $(ARGS)
 mutants: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
 	@$(VENV)/bin/python tests/mutants/run.py $(ARGS)

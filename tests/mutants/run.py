@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SCRATCH = ROOT / "build" / "mutants"
 TREE = SCRATCH / "tree"
+PRISTINE = SCRATCH / "pristine"
 COPIED = ["csrc", "nori_lsm", "tests", "docs", "setup.py", "pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE"]
 # A defect may make a test wait for ever: that is caught, too.
 SECONDS = 120
@@ -170,6 +171,11 @@ def judge_all() -> str | None:
     return None if status == 0 else f"all Python tests: {name_failure(status, output)}"
 
 
+def uproot(defect: Defect) -> None:
+    for path in {change.path for change in defect.changes}:
+        shutil.copyfile(PRISTINE / path, TREE / path)
+
+
 def plant(defect: Defect) -> str | None:
     """What keeps the defect from being planted."""
     texts: dict[str, str] = {}
@@ -207,6 +213,8 @@ def main() -> int:
     defects = read_defects((ROOT / "tests" / "mutants" / "defects.txt").read_text())
     chosen = [defect for defect in defects if not arguments.names or any(name in defect.name for name in arguments.names)]
     copy_tree()
+    shutil.rmtree(PRISTINE, ignore_errors=True)
+    shutil.copytree(TREE / "csrc", PRISTINE / "csrc")
     if not arguments.check:
         status, output = make("run", ALL_SECONDS)
         if status != 0:
@@ -220,7 +228,7 @@ def main() -> int:
             verdict, detail = ("DOES NOT APPLY", why) if why else ("applies", "")
         else:
             verdict, detail = judge(defect, not arguments.named_only)
-        copy_tree()
+        uproot(defect)
         wrong += verdict.isupper()
         print(f"{defect.name:32} {verdict:16} {time.monotonic() - begun:5.0f} s  {detail}", flush=True)
     print(f"{len(chosen)} defects, {wrong} not caught or not planted")

@@ -172,6 +172,57 @@ TEST(a_close_in_which_something_fails_loses_nothing)
     }
 }
 
+#define WAITING_PUTS 110
+
+/* Puts that fill three memtables, while none can be flushed; then a flush that stops at its 'at'-th operation, and a
+ * kill. False if it was not stopped. */
+static bool stop_flush_of_many(uint64_t at)
+{
+    struct nori_env *env;
+    struct nori_error error;
+    struct nori_engine *engine;
+    struct nori_stats stats;
+    char key[16], value[1001];
+    struct nori_options options = small_options();
+    struct nori_open_params params = {.options = &options};
+    options.memtable.flush_trigger_bytes = 48 << 10;
+    memset(value, 'v', sizeof value - 1);
+    value[sizeof value - 1] = 0;
+    EXPECT_OK(nori_simdisk_create(at, 512, false, &env, &error), &error);
+    params.env = env;
+    EXPECT_OK(nori_open("/db", &params, &engine, &error), &error);
+    for (uint64_t nth = 1; nth <= 300; nth++)
+        EXPECT_OK(nori_simdisk_fail(env, "write", nth, EIO, false, &error), &error);
+    for (int i = 0; i < WAITING_PUTS; i++) {
+        snprintf(key, sizeof key, "key%03d", i);
+        EXPECT_OK(put_text(engine, key, value, &error), &error);
+    }
+    EXPECT_OK(nori_stats(engine, &stats, &error), &error);
+    EXPECT(stats.wal_segments >= 2 && stats.immutable_memtables >= 2);
+    nori_simdisk_clear_faults(env);
+    nori_simdisk_stop_at(env, at);
+    nori_status rc = nori_flush(engine, &error);
+    bool was_stopped = nori_simdisk_stopped(env);
+    if (!was_stopped) EXPECT_OK(rc, &error);
+    nori_simdisk_kill(env);
+    nori_destroy(engine);
+    EXPECT_OK(nori_open("/db", &params, &engine, &error), &error);
+    for (int i = 0; i < WAITING_PUTS; i++) {
+        snprintf(key, sizeof key, "key%03d", i);
+        EXPECT_VALUE(engine, NULL, key, value);
+    }
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+    return was_stopped;
+}
+
+TEST(a_flush_of_the_oldest_memtable_keeps_the_log_of_the_newer_ones)
+{
+    for (uint64_t at = 1; stop_flush_of_many(at); at++) {
+    }
+}
+
 TEST(any_allocation_may_fail)
 {
     for (uint64_t nth = 1;; nth++) {
