@@ -257,12 +257,14 @@ static void add_stray(void *arg, const char *name)
     strays->numbers[strays->count++] = number;
 }
 
-/* Tables that were written and never named go. Failure leaves them to the next open. */
-static void remove_strays(struct nori_engine *engine, const struct nr_version *version)
+/* Tables that were written and never named go. Failure leaves them to the next open. Those of now count: what was
+ * flushed while the log was replayed is among them. */
+static void remove_strays(struct nori_engine *engine)
 {
     struct strays strays = {0};
     char name[NR_FILE_NAME_BYTES];
-    if (nr_version_each_file(version, add_live, &strays, NULL) == NORI_OK) {
+    struct nr_view *view = nr_view_acquire(engine);
+    if (nr_version_each_file(view->version, add_live, &strays, NULL) == NORI_OK) {
         if (strays.live_count) qsort(strays.live, strays.live_count, sizeof *strays.live, compare_numbers);
         if (nr_dir_list(engine->dir, add_stray, &strays, NULL) != NORI_OK) strays.count = 0;
         for (size_t i = 0; i < strays.count; i++) {
@@ -270,6 +272,7 @@ static void remove_strays(struct nori_engine *engine, const struct nr_version *v
             if (nr_dir_unlink(engine->dir, name, NULL) != NORI_OK) break;
         }
     }
+    nr_view_release(view);
     nr_free(strays.live);
     nr_free(strays.numbers);
 }
@@ -316,7 +319,7 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
     NR_CHECK(begin_log(engine, next_segment, previous, err));
     if (is_empty) engine->counters.log_number = next_segment;
     if (!engine->manifest) NR_CHECK(nr_manifest_renew(engine, state.version, err));
-    remove_strays(engine, state.version);
+    remove_strays(engine);
     if (is_empty) nr_log_collect(engine);
 out:
     nr_wal_log_clear(&log);

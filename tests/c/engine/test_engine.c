@@ -163,6 +163,42 @@ TEST(scans_respect_bounds_direction_limit_and_seek)
     nori_simdisk_destroy(env);
 }
 
+TEST(a_scan_begins_and_ends_at_keys_that_are_there_as_it_is_told)
+{
+    struct nori_env *env = make_disk(7);
+    struct nori_engine *engine;
+    struct nori_error error;
+    char key[2] = "a";
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    for (key[0] = 'a'; key[0] <= 'j'; key[0]++) {
+        EXPECT_OK(put_text(engine, key, key, &error), &error);
+        if (key[0] == 'e') EXPECT_OK(nori_flush(engine, &error), &error);
+    }
+    nori_slice start = nr_slice_text("b"), stop = nr_slice_text("h");
+    for (int choice = 0; choice < 8; choice++) {
+        struct nori_scan *scan;
+        const struct nori_entry *entries;
+        size_t count;
+        uint64_t left;
+        struct nori_scan_params params = {.start = &start, .stop = &stop, .limit = UINT64_MAX};
+        params.exclude_start = choice & 1;
+        params.include_stop = choice & 2;
+        params.reverse = choice & 4;
+        const char *first = params.exclude_start ? "c" : "b", *last = params.include_stop ? "h" : "g";
+        EXPECT_OK(nori_scan_open(engine, &params, &scan, &error), &error);
+        EXPECT_OK(nori_scan_count(scan, &left, &error), &error);
+        EXPECT_OK(nori_scan_next(scan, 100, SIZE_MAX, &entries, &count, &error), &error);
+        EXPECT_EQ(count, last[0] - first[0] + 1);
+        EXPECT_EQ(left, count);
+        EXPECT_SLICE(entries[0].key, params.reverse ? last : first);
+        EXPECT_SLICE(entries[count - 1].key, params.reverse ? first : last);
+        nori_scan_destroy(scan);
+    }
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(env);
+}
+
 TEST(pop_setdefault_and_pop_last_see_what_is_there)
 {
     struct nori_env *env = make_disk(5);

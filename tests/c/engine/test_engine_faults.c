@@ -84,6 +84,7 @@ TEST(a_full_disk_loses_nothing)
 TEST(failing_writes_and_names_lose_nothing)
 {
     fail_all("write", EIO, true);
+    fail_all("write", ENOSPC, true);
     fail_all("rename", EIO, false);
     fail_all("unlink", EIO, false);
     fail_all("mkdir", EIO, false);

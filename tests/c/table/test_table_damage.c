@@ -177,36 +177,28 @@ TEST(table_of_another_database_or_number_is_found)
     fixture_clear(&fixture);
 }
 
-TEST(blocks_that_changed_places_are_found)
+#define ALIKE 64
+
+/* A table of raw blocks of the same size, its entries in 'alike'. */
+static struct nr_table *make_alike(struct fixture *fixture, uint64_t number, char letter, struct entry alike[ALIKE])
 {
-    struct fixture fixture;
-    struct nr_table_builder_params params;
-    struct entry alike[64];
-    uint8_t *bytes, moved[1024];
-    size_t size, block_bytes;
-    unsigned findings = 0;
-    fixture_init(&fixture, 0);
-    params = builder_params(&fixture, 1);
+    struct nr_table_builder_params params = builder_params(fixture, number);
     params.compression = NORI_COMPRESSION_NONE;
     params.block_bytes = 300;
-    for (unsigned i = 0; i < NR_ARRAY_LEN(alike); i++)
-        alike[i] = (struct entry){keep_text("key%03u", i + 100), nr_tag(i + 1, NR_TYPE_PUT), keep_text("value%03u", i)};
-    build(&params, alike, NR_ARRAY_LEN(alike));
-    struct nr_table *table = open_table(&fixture, 1);
-    const struct nr_index *index = &table->sections.index;
-    EXPECT(index->block_count >= 4);
-    uint64_t first = nr_index_block_offset(index, 1), second = nr_index_block_offset(index, 2);
-    block_bytes = nr_index_block_bytes(index, 1);
-    EXPECT_EQ(block_bytes, nr_index_block_bytes(index, 2));
-    EXPECT(block_bytes <= sizeof moved);
-    nr_table_unref(table);
-    EXPECT_OK(nori_simdisk_read_file(fixture.env, PATH, &bytes, &size, &err), &err);
-    memcpy(moved, bytes + first, block_bytes);
-    memcpy(bytes + first, bytes + second, block_bytes);
-    memcpy(bytes + second, moved, block_bytes);
-    EXPECT_OK(nori_simdisk_write_file(fixture.env, PATH, nr_slice(bytes, size), &err), &err);
-    table = open_table(&fixture, 1);
-    for (unsigned i = 0; i < NR_ARRAY_LEN(alike); i++) {
+    for (unsigned i = 0; i < ALIKE; i++)
+        alike[i] = (struct entry){keep_text("key%03u", i + 100), nr_tag(i + 1, NR_TYPE_PUT),
+                                  keep_text(letter == 'a' ? "a value%03u" : "b value%03u", i)};
+    build(&params, alike, ALIKE);
+    return open_table(fixture, number);
+}
+
+/* Replaces a table by 'bytes' and looks for all entries: each is right or damage, and some are damage. */
+static void expect_some_damage(struct fixture *fixture, nori_slice bytes, const struct entry alike[ALIKE])
+{
+    unsigned findings = 0;
+    EXPECT_OK(nori_simdisk_write_file(fixture->env, PATH, bytes, &err), &err);
+    struct nr_table *table = open_table(fixture, 1);
+    for (unsigned i = 0; i < ALIKE; i++) {
         struct nr_read read = {0};
         struct nr_lookup lookup = make_lookup(alike[i].key, NR_MAX_SEQUENCE);
         nori_status rc = nr_table_get(table, &lookup, &read, &err);
@@ -216,7 +208,52 @@ TEST(blocks_that_changed_places_are_found)
     }
     EXPECT(findings > 0);
     nr_table_unref(table);
+}
+
+TEST(blocks_that_changed_places_are_found)
+{
+    struct fixture fixture;
+    struct entry alike[ALIKE];
+    uint8_t *bytes, moved[1024];
+    size_t size;
+    fixture_init(&fixture, 0);
+    struct nr_table *table = make_alike(&fixture, 1, 'a', alike);
+    const struct nr_index *index = &table->sections.index;
+    EXPECT(index->block_count >= 4);
+    uint64_t first = nr_index_block_offset(index, 1), second = nr_index_block_offset(index, 2);
+    size_t block_bytes = nr_index_block_bytes(index, 1);
+    EXPECT_EQ(block_bytes, nr_index_block_bytes(index, 2));
+    EXPECT(block_bytes <= sizeof moved);
+    nr_table_unref(table);
+    EXPECT_OK(nori_simdisk_read_file(fixture.env, PATH, &bytes, &size, &err), &err);
+    memcpy(moved, bytes + first, block_bytes);
+    memcpy(bytes + first, bytes + second, block_bytes);
+    memcpy(bytes + second, moved, block_bytes);
+    expect_some_damage(&fixture, nr_slice(bytes, size), alike);
     nori_free(bytes);
+    fixture_clear(&fixture);
+}
+
+TEST(a_block_of_another_table_in_the_same_place_is_found)
+{
+    struct fixture fixture;
+    struct entry alike[ALIKE], others[ALIKE];
+    uint8_t *bytes, *other_bytes;
+    size_t size, other_size;
+    fixture_init(&fixture, 0);
+    struct nr_table *other = make_alike(&fixture, 2, 'b', others), *table = make_alike(&fixture, 1, 'a', alike);
+    uint64_t offset = nr_index_block_offset(&table->sections.index, 1);
+    size_t block_bytes = nr_index_block_bytes(&table->sections.index, 1);
+    EXPECT_EQ(offset, nr_index_block_offset(&other->sections.index, 1));
+    EXPECT_EQ(block_bytes, nr_index_block_bytes(&other->sections.index, 1));
+    nr_table_unref(table);
+    nr_table_unref(other);
+    EXPECT_OK(nori_simdisk_read_file(fixture.env, PATH, &bytes, &size, &err), &err);
+    EXPECT_OK(nori_simdisk_read_file(fixture.env, "/db/000002.sst", &other_bytes, &other_size, &err), &err);
+    memcpy(bytes + offset, other_bytes + offset, block_bytes);
+    expect_some_damage(&fixture, nr_slice(bytes, size), alike);
+    nori_free(bytes);
+    nori_free(other_bytes);
     fixture_clear(&fixture);
 }
 
