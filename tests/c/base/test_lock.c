@@ -86,11 +86,18 @@ static void lock_rising(void)
     nr_mutex_unlock(&low);
 }
 
+/* Coverage is counted without assertions. */
+#ifdef NR_DEBUG
+#define HAS_ASSERTIONS true
+#else
+#define HAS_ASSERTIONS false
+#endif
+
 TEST(taking_locks_out_of_order_is_caught)
 {
-    EXPECT(aborts(lock_falling));
-    EXPECT(aborts(lock_equal));
-    EXPECT(aborts(unlock_what_is_free));
+    EXPECT_EQ(aborts(lock_falling), HAS_ASSERTIONS);
+    EXPECT_EQ(aborts(lock_equal), HAS_ASSERTIONS);
+    if (HAS_ASSERTIONS) EXPECT(aborts(unlock_what_is_free));
     EXPECT(!aborts(lock_rising));
 }
 

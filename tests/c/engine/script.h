@@ -7,7 +7,9 @@
 
 #include "fixture.h"
 
+#ifndef SCRIPT_KEYS
 #define SCRIPT_KEYS 24
+#endif
 #define SCRIPT_STEPS 230
 #define SCRIPT_VALUE_BYTES 700
 
@@ -26,7 +28,7 @@ struct model {
 
 static inline void script_key(int key, char out[16])
 {
-    snprintf(out, 16, "key-%02d", key);
+    snprintf(out, 16, "key-%03d", key);
 }
 
 static inline void script_value(int from, char out[SCRIPT_VALUE_BYTES + 1])

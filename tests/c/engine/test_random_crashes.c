@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "environment.h"
+#define SCRIPT_KEYS 160 /* Enough for trees of three levels whose slots hold several runs. */
 #include "script.h"
 
 #define CYCLES_OF_A_LIFE 250
