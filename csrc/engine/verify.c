@@ -1,5 +1,8 @@
-/* verify(): every live table read whole, the tree's invariants, the manifest and the log as recovery would see them. */
+/* verify(): every live table read whole and compared with what the manifest says of it, the tree's invariants, the
+ * manifest and the log as recovery would see them. */
 #include "engine/engine.h"
+
+#include <stdio.h>
 
 #include "base/alloc.h"
 
@@ -37,6 +40,20 @@ static nori_status judge(struct verification *verification, nori_status rc, cons
     return rc;
 }
 
+/* Checksums say that the table is what was written; this, that it is what the tree takes it for. */
+static nori_status check_known(const struct nr_table_file *file, const struct nr_table *table, const char *directory,
+                               struct nori_error *error)
+{
+    char name[NR_FILE_NAME_BYTES], path[sizeof error->path];
+    const char *difference = nr_properties_difference(nr_table_properties(table), &file->properties);
+    if (!difference && nr_table_file_bytes(table) != file->file_bytes) difference = "size";
+    if (!difference) return NORI_OK;
+    nr_name_table(name, file->number);
+    snprintf(path, sizeof path, "%s/%s", directory, name);
+    return nr_fail_corrupt(error, path, -1, "properties", "%s: the table and the manifest differ in its %s", path,
+                           difference);
+}
+
 static nori_status verify_file(void *arg, struct nr_table_file *file, struct nori_error *err)
 {
     struct verification *verification = arg;
@@ -51,6 +68,7 @@ static nori_status verify_file(void *arg, struct nr_table_file *file, struct nor
     nori_status rc = nr_table_open(&params, &table, &error);
     if (rc == NORI_OK)
         rc = nr_table_verify(table, &verification->report->blocks, &verification->report->entries, &error);
+    if (rc == NORI_OK) rc = check_known(file, table, engine->dir->path, &error);
     nr_table_unref(table);
     verification->report->files++;
     rc = judge(verification, rc, &error, err);

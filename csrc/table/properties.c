@@ -78,6 +78,37 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
     return true;
 }
 
+const char *nr_properties_difference(const struct nr_table_properties *a, const struct nr_table_properties *b)
+{
+    static const char *const names[NUMBER_COUNT] = {
+        "smallest sequence",
+        "largest sequence",
+        "entries",
+        "deletes",
+        "range tombstones",
+        "key bytes",
+        "value bytes",
+        "unexpiring puts",
+        "smallest expiry",
+        "largest expiry",
+        "blocks",
+        "level",
+        "slot",
+        "time of creation",
+    };
+    uint64_t numbers_a[NUMBER_COUNT], numbers_b[NUMBER_COUNT];
+
+    if (!nr_slice_equal(a->smallest, b->smallest)) return "first key";
+    if (nr_bound_compare(a->end, b->end) != 0) return "end";
+    get_numbers(a, numbers_a);
+    get_numbers(b, numbers_b);
+    for (size_t i = 0; i < NUMBER_COUNT; i++) {
+        if (numbers_a[i] != numbers_b[i]) return names[i];
+    }
+    if (a->lifetime_ms != b->lifetime_ms) return "lifetime";
+    return a->fresh_count != b->fresh_count ? "fresh entries" : NULL;
+}
+
 uint64_t nr_properties_due_ms(const struct nr_table_properties *properties)
 {
     uint64_t due_ms = UINT64_MAX;

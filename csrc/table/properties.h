@@ -35,6 +35,9 @@ struct nr_table_properties {
 /* When the table becomes one: when all of it has expired, or its first entry so long ago; UINT64_MAX: it does not. */
 uint64_t nr_properties_due_ms(const struct nr_table_properties *properties);
 
+/* The name of something that the two do not say alike; NULL: they agree. */
+const char *nr_properties_difference(const struct nr_table_properties *a, const struct nr_table_properties *b);
+
 /* Appends / consumes an encoding with room for fields to come. Decoded slices borrow from the input. */
 NORI_WARN_UNUSED nori_status nr_properties_encode(const struct nr_table_properties *properties, struct nr_buffer *out,
                                                   struct nori_error *err);
