@@ -62,7 +62,13 @@ nori_status nr_dir_exists(struct nr_dir *dir, const char *name, bool *exists_out
 nori_status nr_dir_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err)
 {
     *lock_out = NULL;
-    return dir->env->ops->lock(dir, name, lock_out, err);
+    return dir->env->ops->lock(dir, name, false, lock_out, err);
+}
+
+nori_status nr_dir_lock_shared(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err)
+{
+    *lock_out = NULL;
+    return dir->env->ops->lock(dir, name, true, lock_out, err);
 }
 
 void nr_dir_unlock(struct nr_file *lock)

@@ -71,8 +71,10 @@ struct nr_env_ops {
     nori_status (*unlink)(struct nr_dir *dir, const char *name, struct nori_error *err);
     nori_status (*exists)(struct nr_dir *dir, const char *name, bool *exists_out, struct nori_error *err);
     /* Takes the exclusive lock of file 'name' (created if missing): NORI_LOCKED at once if another handle has it, in
-     * this process or another. Goes with the process; unlock gives it back. */
-    nori_status (*lock)(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err);
+     * this process or another. Goes with the process; unlock gives it back. 'is_shared': beside others that are
+     * shared, too, and the file must be there: nothing is written, and nothing needs to be writable. */
+    nori_status (*lock)(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
+                        struct nori_error *err);
     void (*unlock)(struct nr_file *lock);
 
     /* Files. read_at: '*got_out' is less than size only at the end of the file. */
@@ -151,6 +153,8 @@ NORI_WARN_UNUSED nori_status nr_dir_exists(struct nr_dir *dir, const char *name,
                                            struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_dir_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out,
                                          struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_dir_lock_shared(struct nr_dir *dir, const char *name, struct nr_file **lock_out,
+                                                struct nori_error *err);
 void nr_dir_unlock(struct nr_file *lock); /* NULL is fine. */
 
 NORI_WARN_UNUSED nori_status nr_file_open(struct nr_dir *dir, const char *name, enum nr_open_mode mode,

@@ -39,7 +39,8 @@ nori_status nr_posix_unlink(struct nr_dir *dir, const char *name, struct nori_er
 nori_status nr_posix_exists(struct nr_dir *dir, const char *name, bool *exists_out, struct nori_error *err);
 bool nr_posix_can_map(struct nr_dir *dir);
 
-nori_status nr_posix_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err);
+nori_status nr_posix_lock(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
+                          struct nori_error *err);
 void nr_posix_unlock(struct nr_file *lock);
 
 nori_status nr_posix_file_open(struct nr_dir *dir, const char *name, enum nr_open_mode mode, struct nr_file **file_out,

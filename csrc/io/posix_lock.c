@@ -42,8 +42,10 @@ void nr_posix_locks_in_child(void)
     pthread_mutex_unlock(&locks_mutex);
 }
 
-static nori_status open_lock_file(const struct nr_dir *dir, const char *name, int *fd_out, struct nori_error *err)
+static nori_status open_lock_file(const struct nr_dir *dir, const char *name, bool is_shared, int *fd_out,
+                                  struct nori_error *err)
 {
+    if (is_shared) return nr_posix_open_at(dir, name, O_RDONLY, fd_out, err);
     struct nori_error first;
     nr_error_clear(&first);
     nori_status rc = nr_posix_open_at(dir, name, O_RDWR, fd_out, &first);
@@ -63,13 +65,13 @@ static bool is_current(const struct nr_dir *dir, const char *name, int fd)
            named.st_dev == opened.st_dev && named.st_ino == opened.st_ino;
 }
 
-static nori_status take(const struct nr_dir *dir, const char *name, int *fd_out, struct nori_error *err)
+static nori_status take(const struct nr_dir *dir, const char *name, bool is_shared, int *fd_out, struct nori_error *err)
 {
     nori_status rc;
     int fd = -1, code = 0;
 
-    NR_CHECK(open_lock_file(dir, name, &fd, err));
-    while (flock(fd, LOCK_EX | LOCK_NB) != 0 && (code = errno) == EINTR) code = 0;
+    NR_CHECK(open_lock_file(dir, name, is_shared, &fd, err));
+    while (flock(fd, (is_shared ? LOCK_SH : LOCK_EX) | LOCK_NB) != 0 && (code = errno) == EINTR) code = 0;
     if (code == EWOULDBLOCK || code == EAGAIN) {
         rc = nr_path_refuse(err, NORI_LOCKED, dir->path, name, EAGAIN, "is locked by another handle");
     } else if (code != 0) {
@@ -87,7 +89,8 @@ out:
     return rc;
 }
 
-nori_status nr_posix_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err)
+nori_status nr_posix_lock(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
+                          struct nori_error *err)
 {
     nori_status rc;
     struct posix_lock *lock = nr_calloc(1, sizeof(*lock));
@@ -98,7 +101,7 @@ nori_status nr_posix_lock(struct nr_dir *dir, const char *name, struct nr_file *
     }
     /* From open to list without a fork in between. Nothing in here waits. */
     pthread_mutex_lock(&locks_mutex);
-    rc = take(dir, name, &lock->fd, err);
+    rc = take(dir, name, is_shared, &lock->fd, err);
     if (rc == NORI_OK) {
         lock->next = locks;
         lock->next_link = &locks;

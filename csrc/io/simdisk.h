@@ -61,7 +61,8 @@ struct nr_sim_inode {
     uint32_t refs;                        /* Entries, changes and handles. */
     uint32_t links;                       /* Current entries that lead here. */
     bool is_dir;
-    uint64_t locked_by; /* The generation whose handle holds the lock; 0: none. */
+    uint64_t locked_by;    /* The generation whose handles hold the lock; 0: none. */
+    uint32_t shared_count; /* Of those handles; 0: it is exclusive. */
 
     /* Files. */
     uint64_t size_bytes;
@@ -220,7 +221,8 @@ bool nr_sim_dir_can_map(struct nr_dir *dir);
 /* The names of a directory, joined, each with its zero; freed by the caller. Locked. */
 int nr_sim_names_of(const struct nr_sim_inode *dir, char **names_out, size_t *count_out);
 
-nori_status nr_sim_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err);
+nori_status nr_sim_lock(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
+                        struct nori_error *err);
 void nr_sim_unlock(struct nr_file *lock);
 nori_status nr_sim_file_open(struct nr_dir *dir, const char *name, enum nr_open_mode mode, struct nr_file **file_out,
                              struct nori_error *err);

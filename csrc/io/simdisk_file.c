@@ -128,22 +128,28 @@ void nr_sim_file_close(struct nr_file *base)
     nr_free(base);
 }
 
-static int lock_in(struct nr_sim_disk *disk, const struct nr_sim_dir *dir, const char *name,
+static int lock_in(struct nr_sim_disk *disk, const struct nr_sim_dir *dir, const char *name, bool is_shared,
                    struct nr_sim_inode **inode_out, bool *is_taken)
 {
     int code = nr_sim_begin(disk, dir->generation, NR_IO_LOCK).sys_errno;
     if (code != 0) return code;
     struct nr_sim_inode *inode = nr_sim_find(dir->inode, name);
-    if (!inode) code = nr_sim_create(disk, dir->inode, name, false, &inode);
+    if (!inode) code = is_shared ? ENOENT : nr_sim_create(disk, dir->inode, name, false, &inode);
     if (code != 0) return code;
     if (inode->is_dir) return EINVAL;
-    *is_taken = inode->locked_by == nr_env_generation(&disk->env);
-    if (!*is_taken) inode->locked_by = nr_env_generation(&disk->env);
+    bool is_held = inode->locked_by == nr_env_generation(&disk->env);
+    *is_taken = is_held && !(is_shared && inode->shared_count > 0);
+    if (!is_held) inode->shared_count = 0;
+    if (!*is_taken) {
+        inode->locked_by = nr_env_generation(&disk->env);
+        inode->shared_count += is_shared;
+    }
     *inode_out = inode;
     return 0;
 }
 
-nori_status nr_sim_lock(struct nr_dir *dir, const char *name, struct nr_file **lock_out, struct nori_error *err)
+nori_status nr_sim_lock(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
+                        struct nori_error *err)
 {
     struct nr_sim_disk *disk = nr_sim_disk_of(dir->env);
     struct nr_sim_inode *inode = NULL;
@@ -151,7 +157,7 @@ nori_status nr_sim_lock(struct nr_dir *dir, const char *name, struct nr_file **l
     struct nr_sim_file *lock = allocate(dir, name);
     if (!lock) return nr_fail_memory(err, sizeof(*lock));
     nr_mutex_lock(&disk->mutex);
-    int code = lock_in(disk, (struct nr_sim_dir *)dir, name, &inode, &is_taken);
+    int code = lock_in(disk, (struct nr_sim_dir *)dir, name, is_shared, &inode, &is_taken);
     if (code == 0 && !is_taken) lock->inode = nr_sim_inode_ref(inode);
     lock->generation = nr_env_generation(&disk->env);
     nr_mutex_unlock(&disk->mutex);
@@ -170,7 +176,10 @@ void nr_sim_unlock(struct nr_file *base)
     struct nr_sim_file *lock = file_of(base);
     nr_mutex_lock(&disk->mutex);
     /* A lock of a generation that died is not its holder's any more. */
-    if (lock->generation == nr_env_generation(&disk->env)) lock->inode->locked_by = 0;
+    if (lock->generation == nr_env_generation(&disk->env)) {
+        if (lock->inode->shared_count > 0) lock->inode->shared_count--;
+        if (lock->inode->shared_count == 0) lock->inode->locked_by = 0;
+    }
     nr_mutex_unlock(&disk->mutex);
     nr_sim_file_close(base);
 }

@@ -231,6 +231,29 @@ TEST(a_lock_is_exclusive_within_the_process_and_given_back_by_unlock)
 }
 
 /* What the child found: a bit for each thing that is wrong. */
+TEST(a_shared_lock_keeps_exclusive_ones_out_and_writes_nothing)
+{
+    struct nr_dir *dir = enter();
+    struct nr_file *lock, *first, *second;
+    EXPECT_STATUS(nr_dir_lock_shared(dir, "LOCK", &first, &err), NORI_IO, &err);
+    EXPECT_EQ(err.sys_errno, ENOENT);
+    EXPECT_OK(nr_dir_lock(dir, "LOCK", &lock, &err), &err);
+    EXPECT_STATUS(nr_dir_lock_shared(dir, "LOCK", &first, &err), NORI_LOCKED, &err);
+    nr_dir_unlock(lock);
+    char path[80];
+    snprintf(path, sizeof(path), "%s/LOCK", root);
+    EXPECT_EQ(chmod(path, 0400), 0);
+    EXPECT_OK(nr_dir_lock_shared(dir, "LOCK", &first, &err), &err);
+    EXPECT_OK(nr_dir_lock_shared(dir, "LOCK", &second, &err), &err);
+    EXPECT_EQ(chmod(path, 0600), 0);
+    nr_dir_unlock(first);
+    EXPECT_STATUS(nr_dir_lock(dir, "LOCK", &lock, &err), NORI_LOCKED, &err);
+    nr_dir_unlock(second);
+    EXPECT_OK(nr_dir_lock(dir, "LOCK", &lock, &err), &err);
+    nr_dir_unlock(lock);
+    leave_dir(dir);
+}
+
 static int look_in_child(struct nr_dir *dir, struct nr_file *lock, uint64_t generation)
 {
     struct nr_file *second;

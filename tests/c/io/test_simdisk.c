@@ -281,6 +281,29 @@ TEST(handles_of_before_the_crash_fail_and_change_nothing)
     }
 }
 
+TEST(a_shared_lock_goes_with_others_keeps_exclusive_ones_out_and_makes_no_file)
+{
+    struct nori_env *env;
+    struct nr_dir *dir;
+    struct nr_file *lock, *first, *second;
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &err), &err);
+    EXPECT_OK(nr_dir_open(env, "/db", true, &dir, &err), &err);
+    EXPECT_STATUS(nr_dir_lock_shared(dir, "LOCK", &first, &err), NORI_IO, &err);
+    EXPECT_EQ(err.sys_errno, ENOENT);
+    EXPECT_OK(nr_dir_lock(dir, "LOCK", &lock, &err), &err);
+    EXPECT_STATUS(nr_dir_lock_shared(dir, "LOCK", &first, &err), NORI_LOCKED, &err);
+    nr_dir_unlock(lock);
+    EXPECT_OK(nr_dir_lock_shared(dir, "LOCK", &first, &err), &err);
+    EXPECT_OK(nr_dir_lock_shared(dir, "LOCK", &second, &err), &err);
+    nr_dir_unlock(first);
+    EXPECT_STATUS(nr_dir_lock(dir, "LOCK", &lock, &err), NORI_LOCKED, &err);
+    nr_dir_unlock(second);
+    EXPECT_OK(nr_dir_lock(dir, "LOCK", &lock, &err), &err);
+    nr_dir_unlock(lock);
+    nr_dir_close(dir);
+    nori_simdisk_destroy(env);
+}
+
 TEST(a_kill_keeps_what_was_written_and_a_crash_after_it_may_not)
 {
     struct nori_env *env = make_disk(9);
