@@ -2,13 +2,10 @@
  * and renamed to it when complete and durable. After a failure there is none. */
 #include "engine/engine.h"
 
-#include <errno.h>
-#include <stdio.h>
-
 #include "base/alloc.h"
+#include "engine/target.h"
 
 #define COPY_BYTES (1u << 20)
-#define MAX_NAME_BYTES 512
 
 struct checkpointing {
     struct nori_engine *engine;
@@ -16,10 +13,8 @@ struct checkpointing {
     struct nr_edit *snapshot;
     uint64_t log_number;
     struct nr_position end; /* Of the log: synced. */
-    struct nr_dir *parent, *target, *target_wal, *source_wal;
-    char name[MAX_NAME_BYTES];           /* Of the target in its parent, */
-    char temporary[MAX_NAME_BYTES + 64]; /* and of what it is until it is complete. */
-    bool is_begun;
+    struct nr_target target;
+    struct nr_dir *target_wal, *source_wal;
     struct nori_checkpoint *result;
     struct nori_progress progress;
     nori_progress_fn fn;
@@ -30,32 +25,6 @@ static nori_status tell(struct checkpointing *job, struct nori_error *err)
 {
     if (atomic_load(&job->engine->state) != NR_STATE_OPEN) return nr_fail_closed(job->engine, err);
     return nr_call_tell(job->fn, job->arg, &job->progress, err);
-}
-
-/* Splits the path, opens the parent, refuses a target that is there. */
-static nori_status find_target(struct checkpointing *job, const char *path, struct nori_error *err)
-{
-    nori_status rc = NORI_OK;
-    bool exists;
-    size_t size = strlen(path);
-    while (size > 1 && path[size - 1] == '/') size--;
-    size_t name_at = size;
-    while (name_at > 0 && path[name_at - 1] != '/') name_at--;
-    if (size - name_at == 0 || size - name_at > MAX_NAME_BYTES - 64)
-        return NR_FAIL(err, NORI_INVALID, "%s names no directory to make", path);
-    memcpy(job->name, path + name_at, size - name_at);
-    snprintf(job->temporary, sizeof job->temporary, "%s.partial-%" PRIu64, job->name,
-             atomic_fetch_add(&job->engine->next_file_number, 1));
-    char *parent = nr_alloc(name_at + 2);
-    if (!parent) return nr_fail_memory(err, name_at + 2);
-    memcpy(parent, name_at ? path : ".", name_at ? name_at : 1);
-    parent[name_at ? name_at : 1] = 0;
-    NR_CHECK(nr_dir_open(job->engine->env, parent, false, &job->parent, err));
-    NR_CHECK(nr_dir_exists(job->parent, job->name, &exists, err));
-    if (exists) rc = nr_fail_io(err, "create checkpoint", path, EEXIST);
-out:
-    nr_free(parent);
-    return rc;
 }
 
 /* The moment: a version, the log segments beside it, and their end on disk. */
@@ -106,14 +75,14 @@ static nori_status add_table(void *arg, struct nr_table_file *file, struct nori_
     struct checkpointing *job = arg;
     char name[NR_FILE_NAME_BYTES];
     nr_name_table(name, file->number);
-    nori_status rc = nr_dir_link(job->engine->dir, name, job->target, name, NULL);
+    nori_status rc = nr_dir_link(job->engine->dir, name, job->target.dir, name, NULL);
     if (rc == NORI_OK) {
         job->result->files++;
         job->result->linked++;
         job->result->bytes += file->file_bytes;
     } else {
         /* Another file system, or one without links. */
-        rc = copy_file(job, job->engine->dir, job->target, name, UINT64_MAX, err);
+        rc = copy_file(job, job->engine->dir, job->target.dir, name, UINT64_MAX, err);
     }
     job->progress.done += file->file_bytes;
     return rc == NORI_OK ? tell(job, err) : rc;
@@ -125,7 +94,7 @@ static nori_status copy_log(struct checkpointing *job, struct nori_error *err)
     bool exists;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_dir_open_at(job->engine->dir, NR_WAL_DIRECTORY, false, &job->source_wal, err));
-    NR_CHECK(nr_dir_open_at(job->target, NR_WAL_DIRECTORY, true, &job->target_wal, err));
+    NR_CHECK(nr_dir_open_at(job->target.dir, NR_WAL_DIRECTORY, true, &job->target_wal, err));
     for (uint64_t segment = job->log_number; segment <= job->end.segment; segment++) {
         nr_name_segment(name, segment);
         NR_CHECK(nr_dir_exists(job->source_wal, name, &exists, err));
@@ -138,69 +107,23 @@ out:
     return rc;
 }
 
-/* Whether the target's name is on the disk is not known. It is taken back, so that after a failure there is none; but
- * what it leads to goes only once the name is surely gone: a power loss must not bring back a name with half a
- * checkpoint. What cannot be taken back stays complete, under whichever name. */
-static void take_back(struct checkpointing *job)
-{
-    job->is_begun = nr_dir_rename(job->parent, job->name, job->parent, job->temporary, NULL) == NORI_OK &&
-                    nr_dir_sync(job->parent, NULL) == NORI_OK;
-}
-
 static nori_status build(struct checkpointing *job, struct nori_error *err)
 {
     struct nr_manifest *manifest = NULL;
     uint64_t number = atomic_fetch_add(&job->engine->next_file_number, 1);
     struct nr_counters counters = {.next_file_number = number + 1};
     nori_status rc = NORI_OK;
-    NR_CHECK(nr_dir_open_at(job->parent, job->temporary, true, &job->target, err));
-    job->is_begun = true;
+    NR_CHECK(nr_target_begin(&job->target, atomic_fetch_add(&job->engine->next_file_number, 1), err));
     NR_CHECK(nr_version_each_file(job->view->version, add_table, job, err));
     NR_CHECK(copy_log(job, err));
     nr_edit_set_counters(job->snapshot, &counters);
-    NR_CHECK(nr_manifest_create(job->target, job->engine->database_id, number, 0, job->snapshot, &manifest, err));
+    NR_CHECK(nr_manifest_create(job->target.dir, job->engine->database_id, number, 0, job->snapshot, &manifest, err));
     job->result->files += 2; /* Manifest and CURRENT. */
     job->result->bytes += nr_manifest_bytes_written(manifest);
-    NR_CHECK(nr_dir_sync(job->target, err));
-    NR_CHECK(nr_dir_rename(job->parent, job->temporary, job->parent, job->name, err));
-    job->is_begun = false;
-    rc = nr_dir_sync(job->parent, err);
-    if (rc != NORI_OK) take_back(job);
+    NR_CHECK(nr_target_commit(&job->target, err));
 out:
     nr_manifest_close(manifest);
     return rc;
-}
-
-struct emptying {
-    struct nr_dir *dir;
-};
-
-static void remove_one(void *arg, const char *name)
-{
-    if (nr_dir_unlink(((struct emptying *)arg)->dir, name, NULL) != NORI_OK) {
-        /* A directory, or gone already. */
-    }
-}
-
-static void empty(struct nr_dir *dir)
-{
-    struct emptying emptying = {dir};
-    if (dir && nr_dir_list(dir, remove_one, &emptying, NULL) != NORI_OK) {
-        /* What cannot be listed stays. */
-    }
-}
-
-/* Takes an unfinished checkpoint away. */
-static void remove_partial(struct checkpointing *job)
-{
-    empty(job->target_wal);
-    if (nr_dir_remove(job->target, NR_WAL_DIRECTORY, NULL) != NORI_OK) {
-        /* It was not made yet. */
-    }
-    empty(job->target);
-    if (nr_dir_remove(job->parent, job->temporary, NULL) != NORI_OK) {
-        /* Left behind under a name that says what it is. */
-    }
 }
 
 nori_status nori_checkpoint(struct nori_engine *engine, const char *path, nori_progress_fn fn, void *arg,
@@ -215,18 +138,16 @@ nori_status nori_checkpoint(struct nori_engine *engine, const char *path, nori_p
     atomic_fetch_add(&engine->log_holds, 1);
     if (engine->is_read_only) NR_CHECK(NR_FAIL(err, NORI_READ_ONLY, "%s is open for reading only", engine->path));
     if (atomic_load(&engine->is_poisoned)) NR_CHECK(nr_fail_poisoned(engine, err));
-    NR_CHECK(find_target(&job, path, err));
+    NR_CHECK(nr_target_find(&job.target, engine->env, "create checkpoint", path, err));
     NR_CHECK(fix_moment(&job, err));
     NR_CHECK(build(&job, err));
 out:
-    if (job.is_begun) remove_partial(&job);
     atomic_fetch_sub(&engine->log_holds, 1);
     nr_edit_destroy(job.snapshot);
     nr_view_release(job.view);
     nr_dir_close(job.source_wal);
     nr_dir_close(job.target_wal);
-    nr_dir_close(job.target);
-    nr_dir_close(job.parent);
+    nr_target_clear(&job.target);
     nr_call_leave(engine);
     return rc;
 }

@@ -35,7 +35,7 @@ static void append_option(void *arg, const char *name, const char *value)
         sink->rc = nr_buffer_append_format(sink->text, sink->err, "%s=%s\n", name, value);
 }
 
-static nori_status parse_kept(struct nori_options *options, nori_slice text, struct nori_error *err)
+nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     char *copy = nr_alloc(text.size + 1);
@@ -70,7 +70,7 @@ static nori_status resolve_options(struct nori_engine *engine, const struct nori
     if (params->options)
         *options = *params->options;
     else if (kept.size > 0)
-        NR_CHECK(parse_kept(options, kept, err));
+        NR_CHECK(nr_options_parse_kept(options, kept, err));
     for (size_t i = 0; i < params->override_count; i++)
         NR_CHECK(nori_options_set(options, params->overrides[i].name, params->overrides[i].value, err));
     NR_CHECK(nori_options_check(options, err));
@@ -140,15 +140,14 @@ static nori_status replay_record(void *arg, const struct nr_record *record, stru
 
 /* ---------------------------------------------------------------- a new database */
 
-/* Different from any other database's, so that a file of theirs is not taken for ours. */
-static uint64_t make_database_id(const struct nori_engine *engine)
+uint64_t nr_database_id_make(struct nori_env *env, const char *path, const void *owner)
 {
     uint8_t seed[24];
-    nr_put_fixed64(seed, nr_env_wall_ms(engine->env));
-    nr_put_fixed64(seed + 8, nr_env_monotonic_us(engine->env));
+    nr_put_fixed64(seed, nr_env_wall_ms(env));
+    nr_put_fixed64(seed + 8, nr_env_monotonic_us(env));
     /* Addresses differ from process to process; a simulated run is to be the same each time. */
-    nr_put_fixed64(seed + 16, engine->env->inline_background ? 0 : (uint64_t)(uintptr_t)engine ^ nr_clock_ns());
-    return nr_checksum(nr_checksum(0, nr_slice_text(engine->path)), nr_slice(seed, sizeof seed));
+    nr_put_fixed64(seed + 16, env->inline_background ? 0 : (uint64_t)(uintptr_t)owner ^ nr_clock_ns());
+    return nr_checksum(nr_checksum(0, nr_slice_text(path)), nr_slice(seed, sizeof seed));
 }
 
 nori_status nr_database_create(struct nori_engine *engine, const struct nori_open_params *params,
@@ -157,7 +156,7 @@ nori_status nr_database_create(struct nori_engine *engine, const struct nori_ope
     struct nr_version *version = NULL;
     nori_status rc = NORI_OK;
     NR_CHECK(resolve_options(engine, params, nr_slice(NULL, 0), err));
-    engine->database_id = make_database_id(engine);
+    engine->database_id = nr_database_id_make(engine->env, engine->path, engine);
     atomic_store(&engine->next_file_number, 1);
     atomic_store(&engine->next_run_id, 1);
     /* Slots of an empty tree have the ids of their levels. */

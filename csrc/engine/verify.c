@@ -14,6 +14,15 @@ struct verification {
     void *arg;
 };
 
+void nr_finding_fill(struct nori_finding *finding, const struct nori_error *error)
+{
+    memset(finding, 0, sizeof *finding);
+    memcpy(finding->path, error->path, sizeof finding->path);
+    memcpy(finding->kind, error->kind, sizeof finding->kind);
+    memcpy(finding->message, error->text, sizeof finding->message);
+    finding->offset = error->offset;
+}
+
 static nori_status add_finding(struct nori_verify_report *report, const struct nori_error *error,
                                struct nori_error *err)
 {
@@ -21,12 +30,7 @@ static nori_status add_finding(struct nori_verify_report *report, const struct n
     struct nori_finding *grown = nr_realloc(report->findings, bytes);
     if (!grown) return nr_fail_memory(err, bytes);
     report->findings = grown;
-    struct nori_finding *finding = &grown[report->finding_count++];
-    memset(finding, 0, sizeof *finding);
-    memcpy(finding->path, error->path, sizeof finding->path);
-    memcpy(finding->kind, error->kind, sizeof finding->kind);
-    memcpy(finding->message, error->text, sizeof finding->message);
-    finding->offset = error->offset;
+    nr_finding_fill(&grown[report->finding_count++], error);
     return NORI_OK;
 }
 

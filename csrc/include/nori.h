@@ -124,12 +124,9 @@ struct nori_options {
     int strategy; /* enum nori_strategy */
     int guards;   /* enum nori_guards */
     double max_space_amp;
-    double heat_alpha;
-    double heat_decay_interval_secs;
+    double heat_alpha, heat_decay_interval_secs;
     int scheduler; /* enum nori_scheduler */
-    double compaction_epsilon;
-    double compaction_ucb_c;
-    double compaction_reward_alpha;
+    double compaction_epsilon, compaction_ucb_c, compaction_reward_alpha;
     struct {
         int durability; /* enum nori_durability */
         int64_t sync_interval_ms;
@@ -143,13 +140,11 @@ struct nori_options {
         double wal_age_trigger_sec;   /* 0: never. */
     } memtable;
     struct {
-        int64_t max_files;
-        int64_t soft_throttle_threshold;
+        int64_t max_files, soft_throttle_threshold;
         double soft_throttle_base_delay_ms;
     } l0;
     struct {
-        double weights[3];
-        double zones[3];
+        double weights[3], zones[3];
         double stall_timeout_secs;
     } pressure;
     struct {
@@ -159,11 +154,7 @@ struct nori_options {
     int64_t level_count; /* 1..NORI_MAX_LEVELS; levels[level_count - 1] serves all deeper levels. */
     struct nori_level_options levels[NORI_MAX_LEVELS];
     struct {
-        int64_t block_cache_mib;
-        int64_t index_cache_mib;
-        int64_t memtables_mib;
-        int64_t filters_mib;
-        int64_t max_open_files;
+        int64_t block_cache_mib, index_cache_mib, memtables_mib, filters_mib, max_open_files;
     } resources;
     struct {
         int64_t max_background_jobs;
@@ -421,9 +412,7 @@ NORI_WARN_UNUSED nori_status nori_compact(struct nori_engine *engine, const nori
                                           nori_progress_fn fn, void *arg, struct nori_error *error);
 
 struct nori_checkpoint {
-    uint64_t sequence;
-    uint64_t files;
-    uint64_t bytes;
+    uint64_t sequence, files, bytes;
     uint64_t linked; /* How many of 'files' are hard links. */
 };
 /* A complete database of this moment at 'path', or none. NORI_IO with EEXIST if something is there. */
@@ -438,15 +427,36 @@ struct nori_finding {
     char message[512];
 };
 struct nori_verify_report {
-    uint64_t files;
-    uint64_t blocks;
-    uint64_t entries;
+    uint64_t files, blocks, entries;
     size_t finding_count;
     struct nori_finding *findings; /* Owned; nori_free. */
 };
 /* Every checksum of every live file and every invariant of the tree. Findings are a result, not an error. */
 NORI_WARN_UNUSED nori_status nori_verify(struct nori_engine *engine, nori_progress_fn fn, void *arg,
                                          struct nori_verify_report *report_out, struct nori_error *error);
+
+struct nori_repair_finding {
+    struct nori_finding what;
+    bool has_range;
+    nori_slice start, stop; /* Of the keys concerned; stop.data NULL: without end. */
+    uint64_t dropped;       /* Entries in it that may be older than what is lost. */
+};
+enum nori_repair_basis { NORI_REPAIR_MANIFEST, NORI_REPAIR_PREFIX, NORI_REPAIR_TABLES };
+struct nori_repair_report {
+    int basis;                              /* What told which tables count: a manifest, part of one, or nothing. */
+    uint64_t sequence, files, blocks;       /* The last write that is in it; read; read and whole. */
+    uint64_t entries, lost_blocks, dropped; /* Written; of tables that can be read in part; entries, for doubt. */
+    uint64_t unlisted;                      /* Findings beyond the most that are listed. */
+    size_t finding_count;
+    struct nori_repair_finding *findings; /* Owned: nori_repair_report_clear. */
+};
+/* Salvages the closed database at 'path', of which nothing is changed, into a new one at 'into': whole, or not there.
+ * Where something is lost, what may be older goes too, unless 'keep_doubtful'. NORI_IO with EEXIST if 'into' is there;
+ * NORI_LOCKED while an engine has 'path' open. 'env' NULL: the default. What was lost is a result, not an error. */
+NORI_WARN_UNUSED nori_status nori_repair(struct nori_env *env, const char *path, const char *into, bool keep_doubtful,
+                                         nori_progress_fn fn, void *arg, struct nori_repair_report *report_out,
+                                         struct nori_error *error);
+void nori_repair_report_clear(struct nori_repair_report *report);
 
 /* ---------------------------------------------------------------- what it is doing */
 

@@ -117,7 +117,8 @@ struct loader {
     struct nr_file *file;
     uint64_t database_id;
     uint64_t number;
-    uint64_t largest_sequence; /* As given. */
+    uint64_t largest_sequence;        /* As given. */
+    const struct nr_salvage *salvage; /* Borrowed. NULL: none. */
     uint64_t directory_offset;
     uint8_t *tail; /* Owned: the file from out->data_end up to the footer. */
     bool has_index;
@@ -214,6 +215,43 @@ out:
     return rc;
 }
 
+/* Whether the table is of use without the section: blocks can be read without a filter, and what the properties say,
+ * others may know. */
+static bool can_do_without(const struct loader *loader, uint32_t kind)
+{
+    if (!loader->salvage) return false;
+    if (kind == NR_SECTION_FILTER || kind == NR_SECTION_RIBBON) return true;
+    return kind == NR_SECTION_PROPERTIES && loader->salvage->known;
+}
+
+static nori_status fail_section(const struct loader *loader, uint32_t kind, uint64_t offset, const char *problem,
+                                struct nori_error *err)
+{
+    static const char *const kinds[] = {"section", "filter", "tombstones", "index", "properties", "filter"};
+    const char *path = loader->file->path, *name = kinds[kind <= NR_SECTION_RIBBON ? kind : 0];
+    struct nori_error damage;
+    nori_status rc = nr_fail_corrupt(&damage, path, (int64_t)offset, name, "%s: the %s at %" PRIu64 " is damaged: %s",
+                                     path, name, offset, problem);
+    if (can_do_without(loader, kind)) return loader->salvage->note(loader->salvage->arg, &damage, err);
+    if (err) *err = damage;
+    return rc;
+}
+
+/* The properties that are known otherwise, in place of those that could not be read. */
+static nori_status adopt_known(struct loader *loader, struct nori_error *err)
+{
+    struct nr_sections *out = loader->out;
+    struct nr_buffer *bytes = &out->properties_bytes;
+    nori_status rc = NORI_OK;
+
+    bytes->size = 0;
+    NR_CHECK(nr_properties_encode(loader->salvage->known, bytes, err));
+    nori_slice input = nr_buffer_slice(bytes);
+    loader->has_properties = nr_properties_decode(&input, &out->properties);
+out:
+    return rc;
+}
+
 static nori_status load_section(struct loader *loader, const uint8_t *entry, uint64_t *at, struct nori_error *err)
 {
     const char *path = loader->file->path;
@@ -248,10 +286,8 @@ static nori_status load_section(struct loader *loader, const uint8_t *entry, uin
         if (!is_valid) problem = "it makes no sense";
     }
     if (problem) {
-        static const char *const kinds[] = {"section", "filter", "tombstones", "index", "properties", "filter"};
-        const char *name = kinds[kind <= NR_SECTION_RIBBON ? kind : 0];
-        rc = nr_fail_corrupt(err, path, (int64_t)offset, name, "%s: the %s at %" PRIu64 " is damaged: %s", path, name,
-                             offset, problem);
+        if (kind == NR_SECTION_PROPERTIES) loader->has_properties = false;
+        rc = fail_section(loader, kind, offset, problem, err);
     }
 out:
     return rc;
@@ -288,6 +324,7 @@ static nori_status load_directory(struct loader *loader, struct nori_error *err)
     }
     for (uint32_t i = 0; i < size; i += NR_DIRECTORY_ENTRY_BYTES)
         NR_CHECK(load_section(loader, directory + i, &at, err));
+    if (!loader->has_properties && loader->salvage && loader->salvage->known) NR_CHECK(adopt_known(loader, err));
     if (at != loader->directory_offset || !loader->has_index || !loader->has_properties ||
         loader->out->properties.block_count != loader->out->index.block_count ||
         loader->out->properties.range_count != loader->range_count) {
@@ -299,13 +336,14 @@ out:
 }
 
 nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id, uint64_t number,
-                             uint64_t largest_sequence, struct nori_error *err)
+                             uint64_t largest_sequence, const struct nr_salvage *salvage, struct nori_error *err)
 {
     struct loader loader = {.out = sections,
                             .file = file,
                             .database_id = database_id,
                             .number = number,
-                            .largest_sequence = largest_sequence};
+                            .largest_sequence = largest_sequence,
+                            .salvage = salvage};
     nori_status rc = NORI_OK;
 
     memset(sections, 0, sizeof(*sections));

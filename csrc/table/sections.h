@@ -9,6 +9,7 @@
 #include "table/index.h"
 #include "table/properties.h"
 #include "table/ribbon.h"
+#include "table/table.h"
 
 /* The trailer of 'payload', which begins at 'offset' in the file and has been compressed from 'size' bytes; written
  * right behind it. */
@@ -38,10 +39,11 @@ struct nr_sections {
     struct nr_buffer properties_bytes;
 };
 
-/* Reads and checks all of it. 'largest_sequence' is what the manifest says, for tables that are stamped. On failure
- * 'sections' is empty. */
+/* Reads and checks all of it. 'largest_sequence' is what the manifest says, for tables that are stamped. 'salvage'
+ * (NULL: none) makes the best of damage. On failure 'sections' is empty. */
 NORI_WARN_UNUSED nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file, uint64_t database_id,
-                                              uint64_t number, uint64_t largest_sequence, struct nori_error *err);
+                                              uint64_t number, uint64_t largest_sequence,
+                                              const struct nr_salvage *salvage, struct nori_error *err);
 void nr_sections_clear(struct nr_sections *sections);
 
 static inline bool nr_sections_have_filter(const struct nr_sections *sections)

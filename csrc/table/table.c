@@ -50,7 +50,8 @@ nori_status nr_table_open(const struct nr_table_params *params, struct nr_table 
         goto out;
     }
     NR_CHECK(nr_sections_load(&table->sections, table->file, table->database_id, table->number,
-                              params->largest_sequence, err));
+                              params->largest_sequence, params->salvage, err));
+    if (params->salvage) nr_table_drop_filter(table);
     *table_out = table;
     table = NULL;
 out:

@@ -33,6 +33,14 @@ struct nr_read {
 };
 void nr_read_clear(struct nr_read *read);
 
+/* How to make the best of a damaged table: what it can do without is told to 'note' (a failure of which ends the call),
+ * and then done without. */
+struct nr_salvage {
+    nori_status (*note)(void *arg, const struct nori_error *damage, struct nori_error *err);
+    void *arg;
+    const struct nr_table_properties *known; /* From elsewhere. Borrowed; NULL: nothing is known. */
+};
+
 struct nr_table_params {
     struct nr_dir *dir;            /* Borrowed until open returns. */
     struct nr_block_cache *blocks; /* Borrowed; NULL: no cache. */
@@ -40,6 +48,9 @@ struct nr_table_params {
     uint64_t database_id;
     uint64_t number;
     uint64_t largest_sequence; /* As the manifest says. */
+    /* Borrowed; NULL: damage is a failure. Else the table opens if its index and range tombstones can be read, without
+     * its filter, and is for the functions of salvage alone. */
+    const struct nr_salvage *salvage;
 };
 
 /* Opens and verifies footer, index, filter, tombstones, properties. One reference. CORRUPTION, FORMAT, IO (ENOENT ...).
@@ -88,5 +99,36 @@ void nr_table_sample(const struct nr_table *table, size_t count, void (*fn)(void
  * A finding is CORRUPTION. */
 NORI_WARN_UNUSED nori_status nr_table_verify(struct nr_table *table, uint64_t *blocks_out, uint64_t *entries_out,
                                              struct nori_error *err);
+
+/* Salvage (table_salvage.c): what is whole of a table that is not.
+ *
+ * Which blocks are damaged. */
+struct nr_table_damage {
+    uint8_t *bits; /* Owned: one for each block. */
+    size_t block_count;
+    size_t damaged_count;
+};
+static inline bool nr_table_damage_has(const struct nr_table_damage *damage, size_t block)
+{
+    return damage->bits[block / 8] >> (block % 8) & 1;
+}
+void nr_table_damage_clear(struct nr_table_damage *damage);
+/* Reads every block and checks it as nr_table_verify does. The counts, of whole blocks, go on. What the properties say
+ * otherwise than whole blocks is a note, too. */
+NORI_WARN_UNUSED nori_status nr_table_examine(struct nr_table *table, const struct nr_salvage *salvage,
+                                              struct nr_table_damage *damage_out, uint64_t *blocks_out,
+                                              uint64_t *entries_out, struct nori_error *err);
+uint64_t nr_table_block_offset(const struct nr_table *table, size_t block);
+/* Which keys entries of the blocks from 'first' to 'last' can have: [*start, *end). */
+NORI_WARN_UNUSED nori_status nr_table_block_span(const struct nr_table *table, size_t first, size_t last,
+                                                 struct nr_buffer *start, struct nr_buffer *end,
+                                                 struct nori_error *err);
+/* Iterates the entries of whole blocks with keys in [start, end), forward only: seek_first and next. 'dropped' NULL:
+ * all of them. Else a version behind a damaged block, which may have held newer ones of its key, is passed over and
+ * counted there. Borrows all but the table, which it refs. */
+NORI_WARN_UNUSED nori_status nr_table_salvage_iter_create(struct nr_table *table, const struct nr_table_damage *damage,
+                                                          nori_slice start, struct nr_bound end, struct nr_read *read,
+                                                          uint64_t *dropped, struct nr_iter **iter_out,
+                                                          struct nori_error *err);
 
 #endif

@@ -15,6 +15,10 @@ struct verifier {
     uint64_t last_tag;
     struct nr_buffer key;
     struct nr_table_properties seen; /* Its keys are not used. */
+    /* Of an examination, which goes on behind damage. */
+    const struct nr_salvage *salvage; /* Borrowed. NULL: damage is a failure. */
+    struct nr_table_damage *damage;   /* Borrowed. */
+    struct nr_buffer former_key;      /* As last_key was before the block. */
 };
 
 static void count_entry(struct nr_table_properties *seen, size_t key_size, uint64_t tag, nori_slice value)
@@ -123,6 +127,45 @@ static nori_status check_properties(struct verifier *verifier, struct nori_error
     return NORI_OK;
 }
 
+static nori_status check_stored(struct verifier *verifier, nori_slice stored, struct nori_error *err)
+{
+    struct nr_cached_block *block;
+    nori_status rc = nr_table_block_create(verifier->table, verifier->block, stored, true, &block, err);
+    if (rc != NORI_OK) return rc;
+    rc = check_block(verifier, block, err);
+    nr_block_unref(block);
+    return rc;
+}
+
+/* The same, where damage is noted. Entries of a damaged block count for nothing. */
+static nori_status examine_stored(struct verifier *verifier, nori_slice stored, uint64_t *blocks_out,
+                                  struct nori_error *err)
+{
+    const struct nr_table_properties seen = verifier->seen;
+    uint64_t last_tag = verifier->last_tag;
+    bool had_last = verifier->has_last;
+    struct nori_error damage;
+    nori_status rc = NORI_OK;
+
+    NR_CHECK(nr_buffer_assign(&verifier->former_key, nr_buffer_slice(&verifier->last_key), err));
+    rc = check_stored(verifier, stored, &damage);
+    if (rc == NORI_CORRUPTION) {
+        verifier->damage->bits[verifier->block / 8] |= (uint8_t)(1u << (verifier->block % 8));
+        verifier->damage->damaged_count++;
+        verifier->seen = seen;
+        verifier->last_tag = last_tag;
+        verifier->has_last = had_last;
+        NR_CHECK(nr_buffer_assign(&verifier->last_key, nr_buffer_slice(&verifier->former_key), err));
+        rc = verifier->salvage->note(verifier->salvage->arg, &damage, err);
+    } else if (rc == NORI_OK) {
+        ++*blocks_out;
+    } else if (err) {
+        *err = damage;
+    }
+out:
+    return rc;
+}
+
 /* The blocks from verifier->block on that fit into 'run', one at least. */
 static nori_status check_run(struct verifier *verifier, struct nr_buffer *run, uint64_t *blocks_out,
                              struct nori_error *err)
@@ -138,15 +181,14 @@ static nori_status check_run(struct verifier *verifier, struct nr_buffer *run, u
     NR_CHECK(nr_buffer_reserve(run, size, err));
     NR_CHECK(nr_sections_read(verifier->table->file, offset, run->data, size, err));
     for (; verifier->block < behind; verifier->block++) {
-        struct nr_cached_block *block;
-        const uint8_t *stored = run->data + (nr_index_block_offset(index, verifier->block) - offset);
-        NR_CHECK(nr_table_block_create(verifier->table, verifier->block,
-                                       nr_slice(stored, nr_index_block_bytes(index, verifier->block)), true, &block,
-                                       err));
-        rc = check_block(verifier, block, err);
-        nr_block_unref(block);
-        if (rc != NORI_OK) goto out;
-        ++*blocks_out;
+        nori_slice stored = nr_slice(run->data + (nr_index_block_offset(index, verifier->block) - offset),
+                                     nr_index_block_bytes(index, verifier->block));
+        if (verifier->salvage) {
+            NR_CHECK(examine_stored(verifier, stored, blocks_out, err));
+        } else {
+            NR_CHECK(check_stored(verifier, stored, err));
+            ++*blocks_out;
+        }
     }
 out:
     return rc;
@@ -163,7 +205,8 @@ nori_status nr_table_verify(struct nr_table *table, uint64_t *blocks_out, uint64
     nr_buffer_init(&run);
     NR_CHECK(nr_table_acquire_file(table, err));
     has_file = true;
-    NR_CHECK(nr_sections_load(&sections, table->file, table->database_id, table->number, table->sections.stamp, err));
+    NR_CHECK(
+        nr_sections_load(&sections, table->file, table->database_id, table->number, table->sections.stamp, NULL, err));
     if (sections.index.block_count != table->sections.index.block_count ||
         sections.data_end != table->sections.data_end) {
         rc = nr_fail_corrupt(err, table->path, -1, "index", "%s: the file is not the one that was opened", table->path);
@@ -181,5 +224,50 @@ out:
     nr_buffer_clear(&verifier.key);
     nr_buffer_clear(&verifier.last_key);
     nr_sections_clear(&sections);
+    return rc;
+}
+
+void nr_table_damage_clear(struct nr_table_damage *damage)
+{
+    nr_free(damage->bits);
+    *damage = (struct nr_table_damage){0};
+}
+
+nori_status nr_table_examine(struct nr_table *table, const struct nr_salvage *salvage,
+                             struct nr_table_damage *damage_out, uint64_t *blocks_out, uint64_t *entries_out,
+                             struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    size_t block_count = table->sections.index.block_count;
+    struct verifier verifier = {.table = table,
+                                .sections = &table->sections,
+                                .seen = {.smallest_sequence = UINT64_MAX},
+                                .salvage = salvage,
+                                .damage = damage_out};
+    struct nr_buffer run;
+    struct nori_error damage;
+    bool has_file = false;
+
+    nr_buffer_init(&run);
+    *damage_out = (struct nr_table_damage){.bits = nr_calloc(block_count / 8 + 1, 1), .block_count = block_count};
+    if (!damage_out->bits) {
+        rc = nr_fail_memory(err, block_count / 8 + 1);
+        goto out;
+    }
+    NR_CHECK(nr_table_acquire_file(table, err));
+    has_file = true;
+    while (verifier.block < block_count) {
+        NR_CHECK(check_run(&verifier, &run, blocks_out, err));
+        NR_CHECK(nr_interrupt_poll(err));
+    }
+    if (damage_out->damaged_count == 0 && check_properties(&verifier, &damage) != NORI_OK)
+        NR_CHECK(salvage->note(salvage->arg, &damage, err));
+    *entries_out += verifier.seen.entry_count;
+out:
+    if (has_file) nr_table_release_file(table);
+    nr_buffer_clear(&run);
+    nr_buffer_clear(&verifier.key);
+    nr_buffer_clear(&verifier.last_key);
+    nr_buffer_clear(&verifier.former_key);
     return rc;
 }

@@ -37,6 +37,13 @@ NORI_WARN_UNUSED nori_status nr_manifest_recover(struct nr_dir *dir, size_t leve
                                                  void *arg, struct nr_manifest_state *state_out,
                                                  struct nori_error *err);
 
+/* Manifest 'number' by itself, whatever CURRENT says, and whether its tables are there or not: up to the edit behind
+ * which it is damaged, for which '*damage_out' is other than NORI_OK then. CORRUPTION where not even its snapshot can
+ * be read; IO with ENOENT. */
+NORI_WARN_UNUSED nori_status nr_manifest_salvage(struct nr_dir *dir, uint64_t number,
+                                                 struct nr_manifest_state *state_out, struct nori_error *damage_out,
+                                                 struct nori_error *err);
+
 /* The writer. One call at a time (engine: by the manifest turn). */
 struct nr_manifest;
 /* Writes a new manifest 'number' with a snapshot: complete, synced; CURRENT's temporary synced, renamed, directory

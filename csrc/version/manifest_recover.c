@@ -19,6 +19,7 @@ struct recovery {
     struct nr_record_reader *reader;
     struct nr_file_map files; /* All that were ever named. Freed silently until they are handed over. */
     struct nr_manifest_state state;
+    struct nori_error *damage; /* Borrowed. Where edits end that can be read is told here; NULL: it is a failure. */
 };
 
 void nr_manifest_state_clear(struct nr_manifest_state *state)
@@ -130,13 +131,41 @@ static nori_status replay_edit(struct recovery *recovery, nori_slice payload, st
 
     NR_CHECK(nr_edit_decode(payload, find_file, &recovery->files, &edit, err));
     NR_CHECK(make_levels(state, nr_edit_levels_needed(edit), err));
-    if (edit->has_options) NR_CHECK(nr_buffer_assign(&state->options, nr_edit_options(edit), err));
-    nr_counters_merge(&state->counters, nr_edit_counters(edit));
     NR_CHECK(nr_edit_apply(edit, state->version, &version, err));
     nr_version_unref(state->version);
     state->version = version;
+    nr_counters_merge(&state->counters, nr_edit_counters(edit));
+    if (edit->has_options) NR_CHECK(nr_buffer_assign(&state->options, nr_edit_options(edit), err));
 out:
     nr_edit_destroy(edit);
+    return rc;
+}
+
+/* An edit that cannot be applied ends what is read, if something was. */
+static nori_status end_replay(struct recovery *recovery, uint64_t sequence, const struct nori_error *why,
+                              struct nori_error *err)
+{
+    if (recovery->damage && sequence > 0 && why->code == NORI_CORRUPTION) {
+        *recovery->damage = *why;
+        return NORI_OK;
+    }
+    if (err) *err = *why;
+    return why->code;
+}
+
+static nori_status replay_record(struct recovery *recovery, const struct nr_record *record, uint64_t expected,
+                                 struct nori_error *err)
+{
+    struct nori_error why;
+    const char *path = recovery->file->path;
+
+    if (record->sequence != expected || record->count != 1)
+        return nr_fail_corrupt(err, path, (int64_t)record->offset, "manifest",
+                               "record %" PRIu64 " stands where record %" PRIu64 " belongs", record->sequence,
+                               expected);
+    nori_status rc = replay_edit(recovery, record->payload, &why);
+    if (rc == NORI_CORRUPTION) return nr_fail_corrupt(err, path, (int64_t)record->offset, "manifest", "%s", why.text);
+    if (rc != NORI_OK && err) *err = why;
     return rc;
 }
 
@@ -145,6 +174,7 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
 {
     nori_status rc;
     struct nr_record record;
+    struct nori_error why;
     bool found;
     uint64_t sequence = 0;
     const char *path = recovery->file->path;
@@ -153,16 +183,11 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
         NR_CHECK(nr_record_reader_next(recovery->reader, &record, &found, err));
         if (!found) break;
         if (record.is_mark) continue;
-        if (record.sequence != ++sequence || record.count != 1) {
-            rc = nr_fail_corrupt(err, path, (int64_t)record.offset, "manifest",
-                                 "record %" PRIu64 " stands where record %" PRIu64 " belongs", record.sequence,
-                                 sequence);
+        if (replay_record(recovery, &record, sequence + 1, &why) != NORI_OK) {
+            rc = end_replay(recovery, sequence, &why, err);
             goto out;
         }
-        rc = replay_edit(recovery, record.payload, err);
-        if (rc == NORI_CORRUPTION)
-            rc = nr_fail_corrupt(err, path, (int64_t)record.offset, "manifest", "%s", err ? err->text : "");
-        if (rc != NORI_OK) goto out;
+        sequence++;
     }
     NR_CHECK(nr_record_reader_finish(recovery->reader, err));
     struct nr_position end = {recovery->state.number, nr_record_reader_end(recovery->reader)};
@@ -170,8 +195,9 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
     if (sequence == 0) {
         rc = nr_fail_corrupt(err, path, NR_FILE_HEADER_BYTES, "manifest", "its first record is not valid");
     } else if (nr_position_compare(promise, end) > 0) {
-        rc = nr_fail_corrupt(err, path, (int64_t)end.offset, "manifest", "all up to byte %" PRIu64 " was on disk once",
-                             promise.offset);
+        nr_fail_corrupt(&why, path, (int64_t)end.offset, "manifest", "all up to byte %" PRIu64 " was on disk once",
+                        promise.offset);
+        rc = end_replay(recovery, sequence, &why, err);
     }
 out:
     return rc;
@@ -275,6 +301,24 @@ nori_status nr_manifest_recover(struct nr_dir *dir, size_t level_count,
     NR_CHECK(nr_dir_list(dir, raise_number, &counters->next_file_number, err));
     counters->next_slot_id = NR_MAX(counters->next_slot_id, (uint64_t)NR_FIRST_SLOT_ID);
     hand_over(&recovery, on_unreferenced, arg);
+    *state_out = recovery.state;
+    recovery.state = (struct nr_manifest_state){0};
+out:
+    end_recovery(&recovery);
+    return rc;
+}
+
+nori_status nr_manifest_salvage(struct nr_dir *dir, uint64_t number, struct nr_manifest_state *state_out,
+                                struct nori_error *damage_out, struct nori_error *err)
+{
+    nori_status rc;
+    struct recovery recovery = {.dir = dir, .state = {.number = number}, .damage = damage_out};
+
+    *state_out = (struct nr_manifest_state){0};
+    nr_error_clear(damage_out);
+    NR_CHECK(open_file(&recovery, err));
+    NR_CHECK(read_header(&recovery, 2, err));
+    NR_CHECK(replay(&recovery, err));
     *state_out = recovery.state;
     recovery.state = (struct nr_manifest_state){0};
 out:

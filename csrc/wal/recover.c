@@ -31,6 +31,8 @@ struct examination {
     uint64_t log_number;
     uint64_t last_sequence; /* As given. */
     bool is_live;
+    bool is_open_ended;        /* The chain begins wherever it does. */
+    struct nori_error *damage; /* Borrowed; the first met. NULL: damage is a failure. */
 
     struct segment *segments; /* Ascending; those from log_number on. */
     size_t count;
@@ -83,6 +85,18 @@ static nori_status open_segment(const struct examination *examination, uint64_t 
     return rc;
 }
 
+/* Of a log that is salvaged damage is no failure. */
+static nori_status note_damage(const struct examination *examination, const struct nori_error *why,
+                               struct nori_error *err)
+{
+    if (examination->damage) {
+        if (examination->damage->code == NORI_OK) *examination->damage = *why;
+        return NORI_OK;
+    }
+    if (err) *err = *why;
+    return why->code;
+}
+
 static nori_status read_header(const struct examination *examination, struct segment *segment, struct nori_error *err)
 {
     nori_status rc;
@@ -98,7 +112,9 @@ static nori_status read_header(const struct examination *examination, struct seg
     if (verdict == NR_HEADER_DAMAGED) goto out;
     /* A spare or recycled file has the header of another segment of ours, or none. */
     if (header.database_id != examination->database_id) {
-        rc = nr_fail_corrupt(err, file->path, 0, "log", "the log segment belongs to another database");
+        struct nori_error why;
+        nr_fail_corrupt(&why, file->path, 0, "log", "the log segment belongs to another database");
+        rc = note_damage(examination, &why, err);
         goto out;
     }
     if (header.number != segment->number) goto out;
@@ -155,6 +171,7 @@ static void find_chain(struct examination *examination)
             below = segment->link.segment;
             at = find_segment(examination, below);
         }
+        if (examination->is_open_ended && examination->chain_count > 0) goto reverse;
         if (examination->chain_count == 0) return;
     }
 reverse:
@@ -250,7 +267,7 @@ static nori_status examine(struct examination *examination, struct nr_wal_log *l
         rc = nr_fail_memory(err, examination->capacity * 2 * sizeof(struct segment));
         goto out;
     }
-    if (examination->greatest == UINT64_MAX) {
+    if (examination->greatest == UINT64_MAX && !examination->damage) {
         rc = nr_fail_corrupt(err, examination->dir->path, -1, "log", "no segment number is left");
         goto out;
     }
@@ -277,17 +294,13 @@ out:
 }
 
 /* One look at the whole log; makes '*log' anew. */
-static nori_status examine_once(struct nr_dir *dir, uint64_t database_id, uint64_t log_number, uint64_t last_sequence,
-                                bool is_live, struct nr_wal_log *log, struct nori_error *err)
+static nori_status examine_once(struct examination examination, struct nr_wal_log *log, struct nori_error *err)
 {
-    struct examination examination = {.dir = dir,
-                                      .database_id = database_id,
-                                      .log_number = log_number,
-                                      .last_sequence = last_sequence,
-                                      .is_live = is_live};
+    uint64_t log_number = examination.log_number;
 
     nr_wal_log_clear(log);
-    *log = (struct nr_wal_log){.end = {log_number, 0}, .last_sequence = last_sequence, .next_segment = log_number + 1};
+    *log = (struct nr_wal_log){
+        .end = {log_number, 0}, .last_sequence = examination.last_sequence, .next_segment = log_number + 1};
     nori_status rc = examine(&examination, log, err);
     nr_free(examination.segments);
     nr_free(examination.chain);
@@ -306,32 +319,71 @@ static nori_status fail_beyond_end(struct nr_dir *dir, const struct nr_wal_log *
                            promise.offset, promise.segment);
 }
 
+/* '*dir_out' NULL: there is none, and so no log. */
+static nori_status open_directory(struct nr_dir *root, struct nr_dir **dir_out, struct nori_error *err)
+{
+    struct nori_error own;
+
+    *dir_out = NULL;
+    nr_error_clear(&own);
+    nori_status rc = nr_dir_open_at(root, NR_WAL_DIRECTORY, false, dir_out, &own);
+    if (rc == NORI_IO && own.sys_errno == ENOENT) return NORI_OK;
+    if (rc != NORI_OK && err) *err = own;
+    return rc;
+}
+
 nori_status nr_wal_examine(struct nori_env *env, struct nr_dir *root, uint64_t database_id, uint64_t log_number,
                            uint64_t last_sequence, bool is_live, struct nr_wal_log *log_out, struct nori_error *err)
 {
     nori_status rc;
     struct nr_dir *dir = NULL;
-    struct nori_error own;
+    struct examination examination = {
+        .database_id = database_id, .log_number = log_number, .last_sequence = last_sequence, .is_live = is_live};
     (void)env;
 
     *log_out =
         (struct nr_wal_log){.end = {log_number, 0}, .last_sequence = last_sequence, .next_segment = log_number + 1};
-    nr_error_clear(&own);
-    rc = nr_dir_open_at(root, NR_WAL_DIRECTORY, false, &dir, &own);
-    if (rc != NORI_OK) {
-        if (rc == NORI_IO && own.sys_errno == ENOENT) return NORI_OK;
-        if (err) *err = own;
-        return rc;
-    }
-    NR_CHECK(examine_once(dir, database_id, log_number, last_sequence, is_live, log_out, err));
+    NR_CHECK(open_directory(root, &dir, err));
+    if (!dir) goto out;
+    examination.dir = dir;
+    NR_CHECK(examine_once(examination, log_out, err));
     struct nr_position promise = log_out->promise;
     if (is_live && nr_position_compare(promise, log_out->end) > 0) {
         /* The writer may have gone on between the reading of a record and that of the promise behind it. What was
          * promised then is all there by now. */
-        NR_CHECK(examine_once(dir, database_id, log_number, last_sequence, true, log_out, err));
+        NR_CHECK(examine_once(examination, log_out, err));
         log_out->promise = promise;
     }
     if (nr_position_compare(promise, log_out->end) > 0) rc = fail_beyond_end(dir, log_out, promise, err);
+out:
+    nr_dir_close(dir);
+    if (rc != NORI_OK) nr_wal_log_clear(log_out);
+    return rc;
+}
+
+nori_status nr_wal_salvage(struct nr_dir *root, uint64_t database_id, uint64_t log_number, uint64_t last_sequence,
+                           bool is_open_ended, struct nr_wal_log *log_out, struct nori_error *damage_out,
+                           struct nori_error *err)
+{
+    nori_status rc;
+    struct nr_dir *dir = NULL;
+    struct examination examination = {.database_id = database_id,
+                                      .log_number = log_number,
+                                      .last_sequence = last_sequence,
+                                      .is_open_ended = is_open_ended,
+                                      .damage = damage_out};
+    struct nori_error why;
+
+    nr_error_clear(damage_out);
+    *log_out = (struct nr_wal_log){.end = {log_number, 0}, .last_sequence = last_sequence};
+    NR_CHECK(open_directory(root, &dir, err));
+    if (!dir) goto out;
+    examination.dir = dir;
+    NR_CHECK(examine_once(examination, log_out, err));
+    if (nr_position_compare(log_out->promise, log_out->end) > 0) {
+        fail_beyond_end(dir, log_out, log_out->promise, &why);
+        NR_CHECK(note_damage(&examination, &why, err));
+    }
 out:
     nr_dir_close(dir);
     if (rc != NORI_OK) nr_wal_log_clear(log_out);

@@ -30,6 +30,13 @@ struct nr_wal_log {
 NORI_WARN_UNUSED nori_status nr_wal_examine(struct nori_env *env, struct nr_dir *root, uint64_t database_id,
                                             uint64_t log_number, uint64_t last_sequence, bool is_live,
                                             struct nr_wal_log *log_out, struct nori_error *err);
+/* The same of a damaged log, none of whose segments is being written: '*log_out' is what can be read, from its
+ * beginning without a hole, and '*damage_out' other than NORI_OK where there was more. 'is_open_ended': what the tables
+ * hold is not known, and neither is where the log must begin: it is read from where its newest segment leads back to.
+ */
+NORI_WARN_UNUSED nori_status nr_wal_salvage(struct nr_dir *root, uint64_t database_id, uint64_t log_number,
+                                            uint64_t last_sequence, bool is_open_ended, struct nr_wal_log *log_out,
+                                            struct nori_error *damage_out, struct nori_error *err);
 void nr_wal_log_clear(struct nr_wal_log *log);
 
 /* Called for each record in order, marks left out. 'position' is its end, as nr_wal_append gave it. */
