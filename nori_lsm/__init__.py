@@ -7,9 +7,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable as _Callable
 from os import PathLike as _PathLike
+from os import fsdecode as _fsdecode
+from os.path import commonpath as _commonpath
+from os.path import realpath as _realpath
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 from typing import Any as _Any
+from typing import Literal as _Literal
 
 from nori_lsm import _core, html, recorder, watch
 from nori_lsm._core import (
@@ -48,7 +53,7 @@ from nori_lsm.config import override_pairs as _override_pairs
 from nori_lsm.events import Decision, Event
 from nori_lsm.meter import Meter
 from nori_lsm.recorder import Recorder
-from nori_lsm.reports import Checkpoint, Finding, Progress, VerifyReport
+from nori_lsm.reports import Checkpoint, Finding, Progress, RepairFinding, RepairReport, VerifyReport
 from nori_lsm.stats import Slot, SlotList, Stats
 
 if _TYPE_CHECKING:
@@ -81,6 +86,8 @@ __all__ = [
     "Progress",
     "ReadOnlyError",
     "Recorder",
+    "RepairFinding",
+    "RepairReport",
     "ResourceConfig",
     "Scan",
     "Slot",
@@ -93,6 +100,7 @@ __all__ = [
     "WalConfig",
     "__version__",
     "open",
+    "repair",
 ]
 
 _core._register(
@@ -102,6 +110,8 @@ _core._register(
     slot_list=SlotList,
     verify_report=VerifyReport,
     finding=Finding,
+    repair_report=RepairReport,
+    repair_finding=RepairFinding,
     checkpoint=Checkpoint,
     progress=Progress,
     engine_html=html.engine,
@@ -160,3 +170,38 @@ def open(
             engine.close()
             raise
     return engine
+
+
+def repair(
+    path: str | _PathLike[str],
+    into: str | _PathLike[str],
+    *,
+    doubtful: _Literal["drop", "keep"] = "drop",
+    progress: _Callable[[Progress], object] | None = None,
+    env: _SimDisk | None = None,
+) -> RepairReport:
+    """Salvage what is whole of the database in directory `path`, which no engine has open, into a new one at `into`.
+
+    doubtful    where something is lost that may have been newer, a value or a delete, what is left of older entries:
+                "drop" leaves it out, so that no old value and no deleted key comes back; "keep" takes it
+    progress    called with a Progress; what it raises ends the repair
+    env         as for open(): where both paths are
+
+    `path` is only read, and may be read-only. Its tables count as far as its newest manifest says, and of the log what
+    comes before the first damage: the report's `sequence` says how far that is, its `findings` what is wrong and of
+    which keys something is lost. Deletes, range deletes and expiries hold as they did. Without a manifest all tables
+    are taken and told apart by sequences; what was replaced or deleted long ago may be among them, and the report says
+    so. The new database is complete at `into`, or not there.
+
+    FileExistsError where `into` is, FileNotFoundError where there is no database, LockedError while an engine has it
+    open, ValueError where `into` lies in `path`, CorruptionError where nothing can be read, OSError where reading
+    fails: that is no damage; copy what can be read first.
+    """
+    if doubtful not in ("drop", "keep"):
+        raise ValueError(f"doubtful is {doubtful!r}, must be 'drop' or 'keep'")
+    if env is None:
+        source, target = _realpath(_fsdecode(path)), _realpath(_fsdecode(into))
+        if source != target and _commonpath([source, target]) == source:
+            raise ValueError(f"{_fsdecode(into)} lies in {_fsdecode(path)}")
+    report: RepairReport = _core.repair(path, into, doubtful == "keep", progress, env)
+    return report

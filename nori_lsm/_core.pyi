@@ -81,6 +81,15 @@ def simulate(
     defaults), `ranges` the parts of keys, writes and reads of each, in key order; the result has the fields of struct
     nori_simulation_report. ValueError names a field out of range."""
 
+def repair(
+    path: str | PathLike[str],
+    into: str | PathLike[str],
+    keep_doubtful: bool = False,
+    progress: Callable[[Any], object] | None = None,
+    env: SimDisk | None = None,
+) -> Any:
+    """Salvages what is whole of a damaged database into a new one: see nori_lsm.repair. The registered `repair_report` of it."""
+
 def _report_unraisable(exception: BaseException, source: object, /) -> None: ...
 def _register(
     *,
@@ -90,6 +99,8 @@ def _register(
     slot_list: Callable[[list[Any]], Any] = ...,
     verify_report: Callable[..., Any] = ...,
     finding: Callable[..., Any] = ...,
+    repair_report: Callable[..., Any] = ...,
+    repair_finding: Callable[..., Any] = ...,
     checkpoint: Callable[..., Any] = ...,
     progress: Callable[..., Any] = ...,
     engine_html: Callable[[Engine], str] = ...,
@@ -108,6 +119,9 @@ def _register(
     slot_list(slots)            one positional list
     verify_report(**fields)     ok, files, blocks, entries, findings (a tuple)
     finding(**fields)           path, offset (None: none), kind, message
+    repair_report(**fields)     ok, path, basis ("manifest" | "prefix" | "tables"), sequence, files, blocks, lost_blocks, entries,
+                                dropped, findings (a tuple), unlisted
+    repair_finding(**fields)    path, offset, kind, message, start (None: no keys), stop (None: no end), dropped
     checkpoint(**fields)        path (str), sequence, files, bytes, linked (how many of the files are hard links)
     progress(**fields)          done, total, unit, phase
     engine_html(engine)         Engine._repr_html_

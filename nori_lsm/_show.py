@@ -1,17 +1,19 @@
-"""Stats and slots as tables for a terminal, once or live."""
+"""What a terminal is shown: stats and slots as tables, once or live; reports, and progress."""
 
 from __future__ import annotations
 
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 
 import nori_lsm
-from nori_lsm._terminal import format_bytes, format_key, format_table
+from nori_lsm._terminal import ProgressBar, format_bytes, format_key, format_table
+from nori_lsm.reports import Finding, Progress, RepairFinding, RepairReport, VerifyReport
 from nori_lsm.stats import COUNTERS, Slot, Stats
 
-__all__ = ["everything", "levels", "overview", "watch"]
+__all__ = ["everything", "levels", "overview", "progress", "repaired", "verified", "watch"]
 
 _HEAT_CHARACTERS = 10
 _CLEAR = "\x1b[H\x1b[2J"
@@ -140,3 +142,61 @@ def _look(path: str) -> str:
     head = f"{time.strftime('%X')}  {path}  {format_bytes(stats.bytes_on_disk)} on disk, space amplification {stats.space_amp:.2f}"
     hottest = sorted(slots, key=lambda slot: (-slot.heat, -slot.runs, slot.level, slot.start))
     return "\n\n".join([head, levels(stats, slots), table_of_slots(hottest)] if slots else [head, levels(stats, slots)])
+
+
+# ---------------------------------------------------------------- reports
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[Progress], None] | None]:
+    """What a long call tells its progress to, a bar for each phase; None where nobody looks."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with ExitStack() as bars:
+        bar, phase = None, ""
+
+        def tell(how_far: Progress) -> None:
+            nonlocal bar, phase
+            if bar is None or how_far.phase != phase:
+                bar, phase = bars.enter_context(ProgressBar(how_far.phase, how_far.total)), how_far.phase
+            bar.update(how_far.done)
+
+        yield tell
+
+
+def _finding(finding: Finding) -> str:
+    return finding.message if finding.path in finding.message else f"{finding.path}: {finding.message}"
+
+
+def verified(report: VerifyReport) -> str:
+    read = f"read {report.files:,} files, {report.blocks:,} blocks, {report.entries:,} entries: "
+    found = "nothing is wrong" if report.ok else f"{len(report.findings):,} findings"
+    return "\n".join([*map(_finding, report.findings), read + found])
+
+
+_BASES = {
+    "manifest": "by the manifest",
+    "prefix": "by what can be read of a manifest",
+    "tables": "without a manifest: what was replaced or deleted may be among it",
+}
+
+
+def _keys_of(finding: RepairFinding) -> str:
+    if finding.start is None:
+        return ""
+    stop = "the end" if finding.stop is None else format_key(finding.stop, 40)
+    return f"\n    keys from {format_key(finding.start, 40) or 'the first'} to {stop}: {finding.dropped:,} entries left out"
+
+
+def repaired(report: RepairReport) -> str:
+    lines = [_finding(finding) + _keys_of(finding) for finding in report.findings]
+    if report.unlisted:
+        lines.append(f"and {report.unlisted:,} more")
+    lines += [
+        f"read {report.files:,} files, {report.blocks:,} whole blocks, {report.lost_blocks:,} damaged ones, "
+        f"{_BASES[report.basis]}",
+        f"wrote {report.entries:,} entries to {report.path}, up to sequence {report.sequence:,}; "
+        f"{report.dropped:,} left out for doubt",
+    ]
+    return "\n".join(lines)

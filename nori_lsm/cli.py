@@ -26,12 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except (nori_lsm.Error, ImportError, OSError, ValueError) as error:
         print(f"nori-lsm: {error}", file=sys.stderr)
-        return 1
+        return int(options.failure)
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="nori-lsm", description="Look into, read and write nori_lsm databases.")
     parser.add_argument("--version", action="version", version=nori_lsm.__version__)
+    parser.set_defaults(failure=1)
     commands = parser.add_subparsers(required=True, metavar="command")
 
     tour = commands.add_parser("tour", help="the main job on real input, every claim counted")
@@ -68,6 +69,18 @@ def build_parser() -> argparse.ArgumentParser:
     scan.add_argument("--limit", type=int, metavar="N")
     scan.add_argument("--keys", action="store_true", help="keys only")
     scan.set_defaults(run=run_scan)
+
+    verify = commands.add_parser("verify", help="read all of a database; exit 1 if it is damaged, 2 if it does not open")
+    verify.add_argument("path")
+    verify.add_argument("--json", action="store_true", help="the report as JSON")
+    verify.set_defaults(run=run_verify, failure=2)
+
+    repair = commands.add_parser("repair", help="save what is whole of a damaged database; exit 1 if not all is, 2 if nothing")
+    repair.add_argument("path", help="the database; it is only read")
+    repair.add_argument("into", help="where the new one is made")
+    repair.add_argument("--keep-doubtful", action="store_true", help="keep what may be older than what is lost")
+    repair.add_argument("--json", action="store_true", help="the report as JSON")
+    repair.set_defaults(run=run_repair, failure=2)
 
     dump = commands.add_parser("dump", help="what a single file of a database holds, read without the engine")
     dump.add_argument("file", help="CURRENT, HEAT, a manifest, a table, or a segment of the log")
@@ -126,6 +139,26 @@ def run_scan(options: argparse.Namespace) -> int:
             print(format_key(key) if options.keys else f"{format_key(key)}\t{format_key(value)}")
     sys.stdout.flush()
     return 0
+
+
+def run_verify(options: argparse.Namespace) -> int:
+    from nori_lsm import _show
+
+    with nori_lsm.open(options.path, read_only=True) as db, _show.progress() as progress:
+        report = db.verify(progress=progress)
+    print(json.dumps(report.to_dict(), indent=2) if options.json else _show.verified(report))
+    return 0 if report.ok else 1
+
+
+def run_repair(options: argparse.Namespace) -> int:
+    from nori_lsm import _show
+
+    with _show.progress() as progress:
+        report = nori_lsm.repair(
+            options.path, options.into, doubtful="keep" if options.keep_doubtful else "drop", progress=progress
+        )
+    print(json.dumps(report.to_dict(), indent=2, default=format_key) if options.json else _show.repaired(report))
+    return 0 if report.ok else 1
 
 
 def run_dump(options: argparse.Namespace) -> int:

@@ -24,6 +24,7 @@
 #define NR_REPAIR_RANK_UNPLACED 1
 
 #define NR_REPAIR_NO_FINDING SIZE_MAX
+#define NR_REPAIR_PATH_BYTES 512
 
 struct nr_repair_table {
     struct nr_table_file *file;       /* Refs. As the manifest says, or else the table. */
@@ -120,6 +121,7 @@ NORI_WARN_UNUSED nori_status nr_repair_grow(void **array, size_t count, size_t *
 /* Tells how far it is, and asks whether to go on. */
 NORI_WARN_UNUSED nori_status nr_repair_tell(struct nr_repair *repair, struct nori_error *err);
 
+void nr_repair_table_path(const struct nr_repair *repair, uint64_t number, char path_out[NR_REPAIR_PATH_BYTES]);
 /* Adds a finding; its index in '*finding_out' (may be NULL), NR_REPAIR_NO_FINDING if it is only counted. */
 NORI_WARN_UNUSED nori_status nr_repair_note(struct nr_repair *repair, const struct nori_error *damage,
                                             size_t *finding_out, struct nori_error *err);

@@ -54,13 +54,11 @@ static nori_status lose_blocks(struct nr_repair *repair, struct nr_repair_table 
     struct nr_buffer start = {0}, end = {0};
     struct nr_repair_range range = {.finding = NR_REPAIR_NO_FINDING};
     struct nori_error why;
-    char name[NR_FILE_NAME_BYTES], path[sizeof why.path];
+    char path[NR_REPAIR_PATH_BYTES];
     uint64_t offset = nr_table_block_offset(open, first), behind = nr_table_block_offset(open, last + 1);
 
-    nr_name_table(name, table->file->number);
-    snprintf(path, sizeof path, "%s/%s", repair->source->path, name);
-    nr_fail_corrupt(&why, path, (int64_t)offset, "block",
-                    "%s: damaged from %" PRIu64 " to %" PRIu64 ": what stood there is lost", path, offset, behind);
+    nr_repair_table_path(repair, table->file->number, path);
+    nr_fail_corrupt(&why, path, (int64_t)offset, "block", "what stood there, up to byte %" PRIu64 ", is lost", behind);
     NR_CHECK(nr_table_block_span(open, first, last, &start, &end, err));
     if (nr_slice_compare(nr_buffer_slice(&start), nr_buffer_slice(&end)) > 0) start.size = 0;
     NR_CHECK(keep_key(repair, nr_buffer_slice(&start), &range.start, err));
@@ -112,12 +110,11 @@ static nori_status note_difference(struct nr_repair *repair, const struct nr_rep
 {
     const char *difference = nr_properties_difference(nr_table_properties(open), &table->file->properties);
     struct nori_error why;
-    char name[NR_FILE_NAME_BYTES];
+    char path[NR_REPAIR_PATH_BYTES];
     if (!difference && nr_table_file_bytes(open) != table->file->file_bytes) difference = "size";
     if (!difference) return NORI_OK;
-    nr_name_table(name, table->file->number);
-    nr_fail_corrupt(&why, repair->source->path, -1, "properties", "%s/%s: the table and the manifest differ in its %s",
-                    repair->source->path, name, difference);
+    nr_repair_table_path(repair, table->file->number, path);
+    nr_fail_corrupt(&why, path, -1, "properties", "the table and the manifest differ in its %s", difference);
     return nr_repair_note(repair, &why, NULL, err);
 }
 

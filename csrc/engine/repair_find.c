@@ -187,8 +187,7 @@ static nori_status find_unknown(struct nr_repair *repair, const struct listing *
     for (size_t i = 0; i < listing->tables.count; i++) unknown += listing->tables.items[i] >= known;
     if (unknown == 0) return NORI_OK;
     nr_fail_corrupt(&damage, repair->source->path, -1, "manifest",
-                    "%s: %zu tables were made after the last edit that can be read; they are left out",
-                    repair->source->path, unknown);
+                    "%zu tables were made after the last edit that can be read; they are left out", unknown);
     return nr_repair_note(repair, &damage, NULL, err);
 }
 
@@ -214,8 +213,7 @@ static nori_status try_manifest(struct nr_repair *repair, const struct listing *
     }
     if (!presence.is_whole) {
         nr_fail_corrupt(&why, repair->source->path, -1, "manifest",
-                        "%s: what can be read of manifest %" PRIu64 " names tables that are gone", repair->source->path,
-                        number);
+                        "what can be read of manifest %" PRIu64 " names tables that are gone", number);
         NR_CHECK(nr_repair_note(repair, &why, NULL, err));
         goto out;
     }
@@ -335,7 +333,7 @@ static nori_status take_table(struct nr_repair *repair, uint64_t number, struct 
     struct nr_table_file *file = NULL;
     struct nr_file_header header;
     struct nori_error why;
-    char name[NR_FILE_NAME_BYTES];
+    char name[NR_FILE_NAME_BYTES], path[NR_REPAIR_PATH_BYTES];
     const struct nr_salvage salvage = {.note = nr_repair_pass_by};
     /* Where it has no sequences of its own, it is given the smallest. */
     const struct nr_table_params params = {.dir = repair->source,
@@ -365,8 +363,8 @@ static nori_status take_table(struct nr_repair *repair, uint64_t number, struct 
                        err));
     repair->state.counters.ttl_clock_ms = NR_MAX(repair->state.counters.ttl_clock_ms, properties->created_ms);
     if (is_unplaced) {
-        nr_fail_corrupt(&why, repair->source->path, -1, "manifest",
-                        "%s/%s: a bulk load, whose age only the manifest told", repair->source->path, name);
+        nr_repair_table_path(repair, number, path);
+        nr_fail_corrupt(&why, path, -1, "manifest", "a bulk load, whose age only the manifest told");
         NR_CHECK(nr_repair_note_range(repair, &why, file->properties.smallest, file->properties.end,
                                       &repair->tables[repair->table_count - 1].finding, err));
     } else {
@@ -387,13 +385,12 @@ static nori_status take_all_tables(struct nr_repair *repair, const struct listin
     repair->report->basis = NORI_REPAIR_TABLES;
     NR_CHECK(choose_database_id(repair, listing, err));
     if (repair->database_id == 0) {
-        rc = nr_fail_corrupt(err, repair->path, -1, "database", "%s: nothing of it can be read", repair->path);
+        rc = nr_fail_corrupt(err, repair->path, -1, "database", "nothing of it can be read");
         goto out;
     }
     nr_fail_corrupt(&why, repair->source->path, -1, "manifest",
-                    "%s: no manifest can be read; all tables are taken, and values that were replaced or deleted may "
-                    "be among theirs",
-                    repair->source->path);
+                    "no manifest can be read; all tables are taken, and values that were replaced or deleted may be "
+                    "among theirs");
     NR_CHECK(nr_repair_note(repair, &why, NULL, err));
     for (size_t i = 0; i < listing->tables.count; i++) {
         NR_CHECK(take_table(repair, listing->tables.items[i], err));

@@ -69,12 +69,12 @@ static nori_status replay_record(void *arg, const struct nr_record *record, stru
     if (repair->is_log_ended || last_sequence <= repair->sequence) return NORI_OK;
     nori_status rc = NORI_OK;
     if (record->sequence <= repair->sequence) {
-        char path[sizeof why.path];
+        char path[NR_REPAIR_PATH_BYTES];
         char name[NR_FILE_NAME_BYTES];
         nr_name_segment(name, position.segment);
         snprintf(path, sizeof path, "%s/" NR_WAL_DIRECTORY "/%s", repair->source->path, name);
         rc = nr_fail_corrupt(&why, path, (int64_t)record->offset, "log",
-                             "%s: a record of sequence %" PRIu64 " is partly in tables", path, record->sequence);
+                             "a record of sequence %" PRIu64 " is partly in tables", record->sequence);
     } else {
         rc = insert(repair, record, &why);
     }

@@ -1,6 +1,8 @@
 /* What a repair tells. */
 #include "engine/repair.h"
 
+#include <stdio.h>
+
 #include "base/alloc.h"
 
 nori_status nr_repair_grow(void **array, size_t count, size_t *capacity, size_t size, struct nori_error *err)
@@ -17,6 +19,13 @@ nori_status nr_repair_grow(void **array, size_t count, size_t *capacity, size_t 
 nori_status nr_repair_tell(struct nr_repair *repair, struct nori_error *err)
 {
     return nr_call_tell(repair->fn, repair->arg, &repair->progress, err);
+}
+
+void nr_repair_table_path(const struct nr_repair *repair, uint64_t number, char path_out[NR_REPAIR_PATH_BYTES])
+{
+    char name[NR_FILE_NAME_BYTES];
+    nr_name_table(name, number);
+    snprintf(path_out, NR_REPAIR_PATH_BYTES, "%s/%s", repair->source->path, name);
 }
 
 nori_status nr_repair_note(struct nr_repair *repair, const struct nori_error *damage, size_t *finding_out,

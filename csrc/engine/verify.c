@@ -54,8 +54,7 @@ static nori_status check_known(const struct nr_table_file *file, const struct nr
     if (!difference) return NORI_OK;
     nr_name_table(name, file->number);
     snprintf(path, sizeof path, "%s/%s", directory, name);
-    return nr_fail_corrupt(error, path, -1, "properties", "%s: the table and the manifest differ in its %s", path,
-                           difference);
+    return nr_fail_corrupt(error, path, -1, "properties", "the table and the manifest differ in its %s", difference);
 }
 
 static nori_status verify_file(void *arg, struct nr_table_file *file, struct nori_error *err)

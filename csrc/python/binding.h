@@ -51,6 +51,8 @@ enum py_maker {
     PY_MAKE_SLOT_LIST,
     PY_MAKE_VERIFY_REPORT,
     PY_MAKE_FINDING,
+    PY_MAKE_REPAIR_REPORT,
+    PY_MAKE_REPAIR_FINDING,
     PY_MAKE_CHECKPOINT,
     PY_MAKE_PROGRESS,
     PY_MAKE_ENGINE_HTML,
@@ -185,6 +187,9 @@ int py_overrides_from(PyObject *pairs, struct nori_override **overrides_out, siz
 
 PyObject *py_simulate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
+/* repair.c */
+PyObject *py_repair(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+
 /* ---------------------------------------------------------------- engine.c */
 
 PyObject *py_engine_open(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -218,6 +223,7 @@ PyObject *py_engine_sync(PyObject *self, PyObject *ignored);
 PyObject *py_engine_flush(PyObject *self, PyObject *ignored);
 PyObject *py_engine_compact(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 PyObject *py_engine_checkpoint(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+PyObject *py_finding_fields(const struct nori_finding *finding); /* A dict; NULL with an exception. */
 PyObject *py_engine_verify(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
 /* engine_report.c */
 PyObject *py_engine_stats(PyObject *self, PyObject *ignored);
@@ -326,5 +332,7 @@ PyObject *py_view_items(PyObject *reader, PyObject *ignored);
 /* ---------------------------------------------------------------- simdisk.c */
 
 struct nori_env *py_simdisk_env(PyObject *simdisk);
+/* From an argument; NULL and None: '*env' as it is. */
+int py_env_from(const struct py_state *state, PyObject *object, struct nori_env **env);
 
 #endif

@@ -147,6 +147,15 @@ bool py_call_make_bytes(struct py_call *call, nori_slice bytes, PyObject **objec
     return is_made;
 }
 
+int py_progress_from(PyObject *callback, struct py_progress *progress, struct py_call *call)
+{
+    progress->call = call;
+    progress->callback = callback == Py_None ? NULL : callback;
+    if (!progress->callback || PyCallable_Check(progress->callback)) return 0;
+    PyErr_Format(PyExc_TypeError, "progress must be callable or None, not %.200s", Py_TYPE(callback)->tp_name);
+    return -1;
+}
+
 int py_progress_report(void *arg, const struct nori_progress *progress)
 {
     struct py_progress *self = arg;

@@ -42,6 +42,13 @@ struct py_progress {
     PyObject *callback; /* Borrowed. */
 };
 int py_progress_report(void *arg, const struct nori_progress *progress);
+/* From an argument: NULL and None, and no progress is wanted. -1 with an exception if it is not callable. */
+int py_progress_from(PyObject *callback, struct py_progress *progress, struct py_call *call);
+/* The core's function for it. */
+static inline nori_progress_fn py_progress_fn(const struct py_progress *progress)
+{
+    return progress->callback ? py_progress_report : NULL;
+}
 
 /* Serialises the calls of a scan or a batch among threads. Entered with the GIL held: tried, and else waited for with
  * the GIL released. Entered again in the same thread (by a callback or a signal handler): RuntimeError. */

@@ -233,3 +233,10 @@ PyObject *py_value_finish(struct py_value *self)
     py_value_clear(self);
     return object;
 }
+
+int py_set_new(PyObject *dict, const char *name, PyObject *value)
+{
+    int rc = value ? PyDict_SetItemString(dict, name, value) : -1;
+    Py_XDECREF(value);
+    return rc;
+}

@@ -89,8 +89,10 @@ static inline const nori_slice *py_bound(const struct py_bound *self)
 
 /* ---------------------------------------------------------------- numbers */
 
-int py_sync_from(PyObject *object, int *sync_out);        /* NULL, None: -1. */
-int py_ttl_from(PyObject *object, double *ttl_secs_out);  /* NULL, None: -1; ValueError unless > 0. */
+int py_sync_from(PyObject *object, int *sync_out);       /* NULL, None: -1. */
+int py_ttl_from(PyObject *object, double *ttl_secs_out); /* NULL, None: -1; ValueError unless > 0. */
+/* Puts the value into the dict, and gives its reference back. NULL: -1 with the exception there is. */
+int py_set_new(PyObject *dict, const char *name, PyObject *value);
 int py_flag_from(PyObject *object, bool *flag);           /* NULL: as it is. */
 int py_limit_from(PyObject *object, uint64_t *limit_out); /* NULL, None: UINT64_MAX. */
 int py_u64_from(PyObject *object, const char *name, uint64_t least, uint64_t *value_out);

@@ -22,31 +22,16 @@ PyObject *py_engine_flush(PyObject *object, PyObject *Py_UNUSED(ignored))
     Py_RETURN_NONE;
 }
 
-/* NULL and None: no progress is wanted. */
-static int progress_from(PyObject *callback, struct py_progress *progress, struct py_call *call)
-{
-    progress->call = call;
-    progress->callback = callback == Py_None ? NULL : callback;
-    if (!progress->callback || PyCallable_Check(progress->callback)) return 0;
-    PyErr_Format(PyExc_TypeError, "progress must be callable or None, not %.200s", Py_TYPE(callback)->tp_name);
-    return -1;
-}
-
-static nori_progress_fn report_fn(const struct py_progress *progress)
-{
-    return progress->callback ? py_progress_report : NULL;
-}
-
 static int compact(struct py_engine *self, struct py_bound *start, struct py_bound *stop, PyObject *callback)
 {
     struct py_progress progress;
     struct py_call call;
-    if (progress_from(callback, &progress, &call) < 0) return -1;
+    if (py_progress_from(callback, &progress, &call) < 0) return -1;
     if (start->is_given && py_bytes_own(&start->bytes) < 0) return -1;
     if (stop->is_given && py_bytes_own(&stop->bytes) < 0) return -1;
     py_call_begin(&call, self->reader.state, self);
-    nori_status rc =
-        nori_compact(self->reader.core, py_bound(start), py_bound(stop), report_fn(&progress), &progress, &call.error);
+    nori_status rc = nori_compact(self->reader.core, py_bound(start), py_bound(stop), py_progress_fn(&progress),
+                                  &progress, &call.error);
     return py_call_end(&call, rc);
 }
 
@@ -78,9 +63,9 @@ PyObject *py_engine_checkpoint(PyObject *object, PyObject *const *args, Py_ssize
     struct py_call call;
     PyObject *values[2], *path, *text, *fields = NULL;
     if (py_arguments(&signature, args, nargs, kwnames, values) < 0) return NULL;
-    if (progress_from(values[1], &progress, &call) < 0 || !PyUnicode_FSConverter(values[0], &path)) return NULL;
+    if (py_progress_from(values[1], &progress, &call) < 0 || !PyUnicode_FSConverter(values[0], &path)) return NULL;
     py_call_begin(&call, self->reader.state, self);
-    nori_status rc = nori_checkpoint(self->reader.core, PyBytes_AS_STRING(path), report_fn(&progress), &progress,
+    nori_status rc = nori_checkpoint(self->reader.core, PyBytes_AS_STRING(path), py_progress_fn(&progress), &progress,
                                      &checkpoint, &call.error);
     if (py_call_end(&call, rc) == 0 && (text = PyUnicode_DecodeFSDefault(PyBytes_AS_STRING(path)))) {
         fields =
@@ -94,7 +79,7 @@ PyObject *py_engine_checkpoint(PyObject *object, PyObject *const *args, Py_ssize
 
 /* ---------------------------------------------------------------- verify */
 
-static PyObject *make_finding(struct py_state *state, const struct nori_finding *finding)
+PyObject *py_finding_fields(const struct nori_finding *finding)
 {
     PyObject *path = PyUnicode_DecodeFSDefault(finding->path);
     PyObject *offset = finding->offset >= 0 ? PyLong_FromLongLong(finding->offset) : Py_NewRef(Py_None);
@@ -107,14 +92,14 @@ static PyObject *make_finding(struct py_state *state, const struct nori_finding 
     Py_XDECREF(path);
     Py_XDECREF(offset);
     Py_XDECREF(message);
-    return py_make_from_fields(state, PY_MAKE_FINDING, fields);
+    return fields;
 }
 
 static PyObject *make_report(struct py_state *state, const struct nori_verify_report *report)
 {
     PyObject *fields, *findings = PyTuple_New((Py_ssize_t)report->finding_count);
     for (size_t i = 0; findings && i < report->finding_count; i++) {
-        PyObject *finding = make_finding(state, &report->findings[i]);
+        PyObject *finding = py_make_from_fields(state, PY_MAKE_FINDING, py_finding_fields(&report->findings[i]));
         if (finding)
             PyTuple_SET_ITEM(findings, (Py_ssize_t)i, finding);
         else
@@ -137,9 +122,9 @@ PyObject *py_engine_verify(PyObject *object, PyObject *const *args, Py_ssize_t n
     struct py_call call;
     PyObject *callback, *result = NULL;
     if (py_arguments(&signature, args, nargs, kwnames, &callback) < 0) return NULL;
-    if (progress_from(callback, &progress, &call) < 0) return NULL;
+    if (py_progress_from(callback, &progress, &call) < 0) return NULL;
     py_call_begin(&call, self->reader.state, self);
-    nori_status rc = nori_verify(self->reader.core, report_fn(&progress), &progress, &report, &call.error);
+    nori_status rc = nori_verify(self->reader.core, py_progress_fn(&progress), &progress, &report, &call.error);
     if (py_call_end(&call, rc) == 0) result = make_report(self->reader.state, &report);
     nori_free(report.findings);
     return result;

@@ -61,13 +61,7 @@ static int convert(PyObject *module, struct open_arguments *arguments, PyObject 
     struct nori_open_params *params = &arguments->params;
     memset(arguments, 0, sizeof *arguments);
     if (convert_flags(params, values) < 0) return -1;
-    if (values[ENV] && values[ENV] != Py_None) {
-        if (!Py_IS_TYPE(values[ENV], state->simdisk_type)) {
-            PyErr_Format(PyExc_TypeError, "env must be a SimDisk or None, not %.200s", Py_TYPE(values[ENV])->tp_name);
-            return -1;
-        }
-        params->env = py_simdisk_env(values[ENV]);
-    }
+    if (py_env_from(state, values[ENV], &params->env) < 0) return -1;
     if (values[OPTIONS] && values[OPTIONS] != Py_None) {
         if (py_options_from(module, values[OPTIONS], &arguments->options) < 0) return -1;
         params->options = &arguments->options;

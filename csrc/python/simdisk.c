@@ -17,6 +17,17 @@ struct nori_env *py_simdisk_env(PyObject *simdisk)
     return ((struct py_simdisk *)simdisk)->env;
 }
 
+int py_env_from(const struct py_state *state, PyObject *object, struct nori_env **env)
+{
+    if (!object || object == Py_None) return 0;
+    if (!Py_IS_TYPE(object, state->simdisk_type)) {
+        PyErr_Format(PyExc_TypeError, "env must be a SimDisk or None, not %.200s", Py_TYPE(object)->tp_name);
+        return -1;
+    }
+    *env = py_simdisk_env(object);
+    return 0;
+}
+
 static struct nori_env *env_of(PyObject *simdisk)
 {
     return ((struct py_simdisk *)simdisk)->env;

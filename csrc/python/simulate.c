@@ -158,14 +158,6 @@ static const struct {
 #undef RESULT
 };
 
-/* Takes the reference on 'value'; NULL: the error is set. */
-static int set_new(PyObject *dict, const char *name, PyObject *value)
-{
-    int rc = value ? PyDict_SetItemString(dict, name, value) : -1;
-    Py_XDECREF(value);
-    return rc;
-}
-
 static PyObject *make_level(const struct nori_simulated_level *level)
 {
     return Py_BuildValue("{s:K,s:K,s:K,s:K,s:K,s:d}", "slots", (unsigned long long)level->slots, "runs",
@@ -230,13 +222,14 @@ static PyObject *make_report(const struct nori_simulation_report *report, size_t
         uint64_t number;
         memcpy(&real, field, sizeof real);
         memcpy(&number, field, sizeof number);
-        rc = set_new(dict, results[i].name,
-                     results[i].is_real ? PyFloat_FromDouble(real) : PyLong_FromUnsignedLongLong(number));
+        rc = py_set_new(dict, results[i].name,
+                        results[i].is_real ? PyFloat_FromDouble(real) : PyLong_FromUnsignedLongLong(number));
     }
-    if (rc == 0) rc = set_new(dict, "levels", make_list(report, report->level_count, level_at));
-    if (rc == 0) rc = set_new(dict, "actions", make_list(report, report->action_count, action_at));
-    if (rc == 0) rc = set_new(dict, "samples", make_list(report, report->sample_count, sample_at));
-    if (rc == 0) rc = set_new(dict, "range_read_amp", make_list(report, range_count > 0 ? range_count : 1, range_at));
+    if (rc == 0) rc = py_set_new(dict, "levels", make_list(report, report->level_count, level_at));
+    if (rc == 0) rc = py_set_new(dict, "actions", make_list(report, report->action_count, action_at));
+    if (rc == 0) rc = py_set_new(dict, "samples", make_list(report, report->sample_count, sample_at));
+    if (rc == 0)
+        rc = py_set_new(dict, "range_read_amp", make_list(report, range_count > 0 ? range_count : 1, range_at));
     if (rc < 0) Py_CLEAR(dict);
     return dict;
 }
