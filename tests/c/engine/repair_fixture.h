@@ -133,13 +133,14 @@ static inline struct nori_engine *open_writer(struct nori_env *env, const char *
 
 /* Levels of tables with values, deletes and range deletes over each other, and a log beside them, as a kill leaves it.
  */
-static inline void write_history(struct nori_env *env, struct history *history, uint64_t seed, bool with_ingest)
+static inline void write_history(struct nori_env *env, struct history *history, uint64_t seed, bool with_ingest,
+                                 int rounds)
 {
     struct nori_engine *engine = open_writer(env, "/db");
     struct nr_random random;
     nr_random_init(&random, seed);
     memset(history, 0, sizeof *history);
-    for (int round = 0; round < 6; round++) {
+    for (int round = 0; round < rounds; round++) {
         for (int i = 0; i < 60; i++) {
             int key = (int)nr_random_below(&random, KEYS);
             uint64_t die = nr_random_below(&random, 100);
@@ -151,7 +152,7 @@ static inline void write_history(struct nori_env *env, struct history *history, 
                 delete_keys(engine, history, key, NR_MIN(key + 5, KEYS - 1));
         }
         if (with_ingest && round == 3) ingest_keys(engine, history, 10, 30);
-        if (round < 5) EXPECT_OK(nori_flush(engine, &error), &error);
+        if (round + 1 < rounds) EXPECT_OK(nori_flush(engine, &error), &error);
         if (round == 1) EXPECT_OK(nori_compact(engine, NULL, NULL, NULL, NULL, &error), &error);
     }
     EXPECT_OK(nori_sync(engine, &error), &error);
@@ -243,6 +244,21 @@ static inline void remove_tree(struct nori_env *env, const char *name)
     EXPECT_OK(nr_dir_open(env, "/", false, &removal.dir, &error), &error);
     remove_name(&removal, name);
     nr_dir_close(removal.dir);
+}
+
+static inline void remove_other(void *arg, const char *name)
+{
+    if (strcmp(name, "db") != 0) remove_name(arg, name);
+}
+
+/* All beside /db, and so that no loss of power brings it back. */
+static inline void remove_others(struct nori_env *env)
+{
+    struct removal removal;
+    EXPECT_OK(nr_dir_open(env, "/", false, &removal.dir, &error), &error);
+    EXPECT_OK(nr_dir_list(removal.dir, remove_other, &removal, &error), &error);
+    nr_dir_close(removal.dir);
+    EXPECT_OK(nori_simdisk_crash(env, 1.0, &error), &error);
 }
 
 struct names {

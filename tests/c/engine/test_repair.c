@@ -12,7 +12,7 @@ static struct nori_env *make_disk(struct history *history, uint64_t seed, bool w
 {
     struct nori_env *env;
     EXPECT_OK(nori_simdisk_create(seed, 512, false, &env, &error), &error);
-    write_history(env, history, seed, with_ingest);
+    write_history(env, history, seed, with_ingest, 6);
     return env;
 }
 
