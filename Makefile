@@ -5,6 +5,7 @@
 #
 # Longer than the tests of every change (tests/CAMPAIGNS.md):
 # make crashes    a million crashes and recoveries (CYCLES=, SEED=)
+# make hostile    files changed under right checksums, many of them (ARGS="100000 5000": first seed, count)
 # make flips      a hundred thousand flipped bits in files of every kind (FLIPS=, SEED=)
 # make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
 # make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
@@ -20,7 +21,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
 
-.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips coverage mutants
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile coverage mutants
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -30,6 +31,10 @@ test: build
 	@$(MAKE) --silent --no-print-directory ctest
 	@$(MAKE) --silent --no-print-directory ctest-sanitize
 	@$(MAKE) --silent --no-print-directory pytest
+
+hostile: build
+	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
+	@PYTHONPATH=tests $(VENV)/bin/python tests/forge_changes.py $(ARGS)
 
 bench: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.bench-tools

@@ -246,7 +246,7 @@ static nori_status merge_target(struct merge *merge, const struct nr_merge_targe
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
     if (!merge->is_done && iter->valid && nr_slice_compare(iter->key, target->start) < 0) {
-        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies before its target");
+        rc = NR_FAIL(err, NORI_CORRUPTION, "an entry of the merge lies before its target");
         goto out;
     }
     while (!merge->is_done && !merge->job->is_part && iter->valid && nr_bound_above(target->end, iter->key)) {
@@ -404,8 +404,9 @@ static nori_status merge_targets(struct merge *merge, struct nori_error *err)
         if (is_left && !job->is_part && is_part_written(merge))
             NR_CHECK(end_part(merge, job->targets[i + count].start, err));
     }
+    /* A table that holds its entries out of order can come to this. */
     if (!job->is_part && !merge->is_done && merge->iter->valid)
-        rc = NR_FAIL(err, NORI_INVALID, "an entry of the merge lies behind its last target");
+        rc = NR_FAIL(err, NORI_CORRUPTION, "an entry of the merge lies behind its last target");
 out:
     return rc;
 }

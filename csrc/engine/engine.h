@@ -268,15 +268,15 @@ static inline bool nr_is_timed(uint64_t nth)
 
 /* ---------------------------------------------------------------- opening (open.c, recover.c) */
 
-/* In a directory without a database; in one with. Take the options from 'params'. */
 /* A finding that says what the error does (verify.c). */
 void nr_finding_fill(struct nori_finding *finding, const struct nori_error *error);
 /* An id different from any other database's, so that a file of theirs is not taken for ours. 'owner': any address of
  * the caller's. */
 uint64_t nr_database_id_make(struct nori_env *env, const char *path, const void *owner);
-/* Options as the manifest keeps them, over those in 'options'. */
-NORI_WARN_UNUSED nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text,
+/* Options as the manifest keeps them, over those in 'options'. 'path': where they come from, for errors. */
+NORI_WARN_UNUSED nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text, const char *path,
                                                    struct nori_error *err);
+/* In a directory without a database; in one with. Take the options from 'params'. */
 NORI_WARN_UNUSED nori_status nr_database_create(struct nori_engine *engine, const struct nori_open_params *params,
                                                 struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_database_recover(struct nori_engine *engine, const struct nori_open_params *params,

@@ -35,7 +35,8 @@ static void append_option(void *arg, const char *name, const char *value)
         sink->rc = nr_buffer_append_format(sink->text, sink->err, "%s=%s\n", name, value);
 }
 
-nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text, struct nori_error *err)
+nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text, const char *path,
+                                  struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     char *copy = nr_alloc(text.size + 1);
@@ -50,13 +51,16 @@ nori_status nr_options_parse_kept(struct nori_options *options, nori_slice text,
             next = line + strlen(line);
         char *value = strchr(line, '=');
         if (!value)
-            rc = nr_fail_corrupt(err, "", -1, "options", "the kept options have a line without '='");
+            rc = nr_fail_corrupt(err, path, -1, "options", "the kept options have a line without '='");
         else
             *value++ = 0;
         /* A name that this build does not know is a later release's; this one does without. */
-        if (rc == NORI_OK && nori_options_set(options, line, value, NULL) != NORI_OK) continue;
+        if (rc == NORI_OK && is_kept(line) && nori_options_set(options, line, value, NULL) != NORI_OK) continue;
     }
     nr_free(copy);
+    struct nori_error why = {0};
+    if (rc == NORI_OK && nori_options_check(options, &why) != NORI_OK)
+        rc = nr_fail_corrupt(err, path, -1, "options", "the kept options do not fit together: %s", why.text);
     return rc;
 }
 
@@ -70,7 +74,7 @@ static nori_status resolve_options(struct nori_engine *engine, const struct nori
     if (params->options)
         *options = *params->options;
     else if (kept.size > 0)
-        NR_CHECK(nr_options_parse_kept(options, kept, err));
+        NR_CHECK(nr_options_parse_kept(options, kept, engine->path, err));
     for (size_t i = 0; i < params->override_count; i++)
         NR_CHECK(nori_options_set(options, params->overrides[i].name, params->overrides[i].value, err));
     NR_CHECK(nori_options_check(options, err));

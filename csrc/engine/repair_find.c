@@ -257,7 +257,7 @@ static nori_status adopt_manifest(struct nr_repair *repair, struct nori_error *e
 
     repair->database_id = repair->state.database_id;
     repair->flushed_sequence = NR_MIN(repair->state.counters.flushed_sequence, NR_MAX_SEQUENCE);
-    rc = text.size > 0 ? nr_options_parse_kept(&repair->options, text, &why) : NORI_OK;
+    rc = text.size > 0 ? nr_options_parse_kept(&repair->options, text, repair->path, &why) : NORI_OK;
     if (rc == NORI_OK && text.size > 0) rc = nori_options_check(&repair->options, &why);
     if (rc == NORI_CORRUPTION || rc == NORI_INVALID) {
         nori_options_init(&repair->options);

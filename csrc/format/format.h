@@ -52,6 +52,10 @@ static inline int nr_entry_compare(nori_slice a, uint64_t a_tag, nori_slice b, u
     return a_tag > b_tag ? -1 : a_tag < b_tag;
 }
 
+/* No file, run or slot of ours has a number as large: counting on from any of them never comes to an end. Names have no
+ * number above INT64_MAX. */
+#define NR_NUMBER_LIMIT (1ull << 62)
+
 /* File names. Generated from numbers, parsed strictly: at least six digits, no more zeros than that takes. */
 enum nr_file_kind {
     NR_FILE_OTHER, /* Not ours; never touched. */

@@ -31,6 +31,7 @@ static const char *parse_number(const char *text, uint64_t *number_out)
         if (number > (UINT64_MAX - digit) / 10) return NULL;
         number = number * 10 + digit;
     }
+    if (number > INT64_MAX) return NULL;
     if (count < FEWEST_DIGITS || (count > FEWEST_DIGITS && text[0] == '0')) return NULL;
     *number_out = number;
     return text + count;

@@ -154,9 +154,14 @@ out:
 static nori_status end_block(struct nr_table_builder *builder, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
+    int compression = builder->params.compression;
     if (builder->block.entry_count == 0) goto out;
     NR_CHECK(nr_block_writer_finish(&builder->block, err));
-    NR_CHECK(store(builder, &builder->block.bytes, builder->params.compression, &builder->pending_bytes, err));
+    /* A reader holds separators whole, but no more than the file takes and an allowance. A raw block is as large as the
+     * separator behind it, so from here on they do not gain on the file. */
+    if (builder->index.key_bytes > builder->written_bytes + builder->output.size + NR_INDEX_ALLOWANCE_BYTES / 2)
+        compression = NORI_COMPRESSION_NONE;
+    NR_CHECK(store(builder, &builder->block.bytes, compression, &builder->pending_bytes, err));
     nr_block_writer_reset(&builder->block);
 out:
     return rc;

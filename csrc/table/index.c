@@ -220,7 +220,7 @@ nori_status nr_index_init(struct nr_index *index, nori_slice section, uint64_t d
     *valid_out = false;
     if (!measure(section, data_end, &shape)) goto out;
     key_bytes = shape.key_bytes - shape.common_size * shape.block_count;
-    if (key_bytes > UINT32_MAX) goto out;
+    if (key_bytes > UINT32_MAX || key_bytes > data_end + NR_INDEX_ALLOWANCE_BYTES) goto out;
     NR_CHECK(allocate(index, &shape, key_bytes, err));
     if (!fill(index, section)) goto out;
     build_levels(index);

@@ -1,6 +1,7 @@
 #include "table/properties.h"
 
 #include "base/coding.h"
+#include "format/format.h"
 
 /* varint length of what follows; then smallest sized, infinite 1, end sized, and the numbers as varints. A decoder
  * skips what a later version puts behind. The lifetime and the fresh entries stand there only as far as they are not 0.
@@ -59,6 +60,8 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
     if (body.size > 0 && !nr_take_varint(&body, &out->lifetime_ms)) return false;
     if (body.size > 0 && !nr_take_varint(&body, &out->fresh_count)) return false;
     if (numbers[11] > UINT32_MAX || out->fresh_count > numbers[2]) return false;
+    if (out->smallest.size > NORI_MAX_KEY_BYTES || out->end.key.size > NORI_MAX_KEY_BYTES + 1) return false;
+    if (numbers[0] > numbers[1] || numbers[1] > NR_MAX_SEQUENCE || numbers[3] > numbers[2]) return false;
     out->end.infinite = infinite.data[0];
     out->smallest_sequence = numbers[0];
     out->largest_sequence = numbers[1];

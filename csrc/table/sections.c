@@ -123,6 +123,7 @@ struct loader {
     uint8_t *tail; /* Owned: the file from out->data_end up to the footer. */
     bool has_index;
     bool has_properties;
+    bool has_tombstones;
     uint64_t range_count;
 };
 
@@ -192,9 +193,9 @@ static nori_status load_known(struct loader *loader, uint32_t kind, nori_slice p
         if (!nr_sections_have_filter(out)) NR_CHECK(nr_ribbon_init(&out->ribbon, payload, valid_out, err));
         break;
     case NR_SECTION_TOMBSTONES:
-        if (!out->tombstones) {
-            NR_CHECK(nr_tombstones_decode(payload, &out->tombstones, &loader->range_count, valid_out, err));
-        }
+        if (loader->has_tombstones) break;
+        loader->has_tombstones = true;
+        NR_CHECK(nr_tombstones_decode(payload, &out->tombstones, &loader->range_count, valid_out, err));
         break;
     case NR_SECTION_INDEX:
         if (loader->has_index) break;

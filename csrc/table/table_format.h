@@ -48,6 +48,8 @@ enum {
     NR_DIRECTORY_ENTRY_BYTES = 24
 };
 #define NR_MAX_SECTIONS 64
+/* The separators of an index, written out, take at most this much more than the data blocks. */
+#define NR_INDEX_ALLOWANCE_BYTES (64u << 20)
 
 /* The footer's extra fields. */
 enum { NR_FOOTER_DIRECTORY_OFFSET = 0, NR_FOOTER_DIRECTORY_SIZE = 1, NR_FOOTER_DATA_END = 2 };

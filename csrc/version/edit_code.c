@@ -175,13 +175,18 @@ static bool take_number32(nori_slice *input, uint32_t *number_out)
     return true;
 }
 
+static bool take_key(nori_slice *input, size_t most_bytes, nori_slice *key_out)
+{
+    return nr_take_sized(input, key_out) && key_out->size <= most_bytes;
+}
+
 static bool take_bound(nori_slice *input, struct nr_bound *bound_out)
 {
     uint64_t infinite;
     *bound_out = nr_bound_infinite();
     if (!nr_take_varint(input, &infinite) || infinite > 1) return false;
     bound_out->infinite = infinite;
-    return infinite || nr_take_sized(input, &bound_out->key);
+    return infinite || take_key(input, NORI_MAX_KEY_BYTES + 1, &bound_out->key);
 }
 
 /* A count of things of at least 'min_bytes' each, all of which must still fit. */
@@ -207,17 +212,19 @@ static nori_status take_slice(struct decoder *decoder, struct nr_table_slice *sl
     bool is_whole = true;
     slice_out->start = properties->smallest;
     slice_out->end = flags & END_IS_FILES ? properties->end : nr_bound_infinite();
-    if (!(flags & START_IS_SMALLEST)) is_whole = nr_take_sized(rest, &slice_out->start);
+    if (!(flags & START_IS_SMALLEST)) is_whole = take_key(rest, NORI_MAX_KEY_BYTES, &slice_out->start);
     if (is_whole && !(flags & (END_IS_FILES | END_IS_INFINITE))) {
         slice_out->end.infinite = false;
-        is_whole = nr_take_sized(rest, &slice_out->end.key);
+        is_whole = take_key(rest, NORI_MAX_KEY_BYTES + 1, &slice_out->end.key);
     }
     if (!is_whole || !nr_take_varint(rest, &slice_out->bytes) || !nr_take_varint(rest, &slice_out->entries) ||
         !nr_take_varint(rest, &slice_out->deletes) || !nr_take_varint(rest, &slice_out->ranges))
         return malformed("slice", err);
     if (!nr_bound_above(slice_out->end, slice_out->start) ||
         nr_slice_compare(slice_out->start, properties->smallest) < 0 ||
-        nr_bound_compare(slice_out->end, properties->end) > 0)
+        nr_bound_compare(slice_out->end, properties->end) > 0 || slice_out->bytes > NR_NUMBER_LIMIT ||
+        slice_out->entries > NR_NUMBER_LIMIT || slice_out->deletes > NR_NUMBER_LIMIT ||
+        slice_out->ranges > NR_NUMBER_LIMIT)
         rc = malformed("slice", err);
 out:
     return rc;
@@ -279,7 +286,8 @@ static nori_status take_file(struct decoder *decoder, struct nori_error *err)
     struct nr_table_file *file = NULL;
 
     if (!nr_take_varint(&decoder->rest, &number) || !nr_take_varint(&decoder->rest, &file_bytes) ||
-        !nr_properties_decode(&decoder->rest, &properties) || !nr_bound_above(properties.end, properties.smallest))
+        !nr_properties_decode(&decoder->rest, &properties) || !nr_bound_above(properties.end, properties.smallest) ||
+        number >= NR_NUMBER_LIMIT)
         return malformed("table", err);
     nori_status rc = decoder->find_file(decoder->arg, number, file_bytes, &properties, &file, err);
     if (rc != NORI_OK) return rc;
@@ -315,7 +323,7 @@ static nori_status take_subtract(struct decoder *decoder, struct nori_error *err
     nori_slice start;
     struct nr_bound end;
 
-    if (!nr_take_varint(&decoder->rest, &run_id) || !nr_take_sized(&decoder->rest, &start) ||
+    if (!nr_take_varint(&decoder->rest, &run_id) || !take_key(&decoder->rest, NORI_MAX_KEY_BYTES, &start) ||
         !take_bound(&decoder->rest, &end))
         return malformed("subtraction", err);
     return nr_edit_subtract_l0(decoder->edit, run_id, start, end, err);
@@ -335,7 +343,7 @@ static nori_status take_slot(struct decoder *decoder, struct nori_error *err)
     size_t count = 0;
 
     if (!take_level(decoder, &level) || !take_number32(&decoder->rest, &k_max) ||
-        !nr_take_sized(&decoder->rest, &start))
+        !take_key(&decoder->rest, NORI_MAX_KEY_BYTES, &start))
         return malformed("slot", err);
     NR_CHECK(take_runs(decoder, SIZE_MAX, &runs, &count, err));
     rc = nr_edit_set_slot(decoder->edit, level, start, k_max, runs, count, err);
@@ -359,7 +367,7 @@ static nori_status take_guards(struct decoder *decoder, enum nr_edit_kind kind, 
     guards = nr_calloc(count, sizeof(*guards));
     if (!guards) return nr_fail_memory(err, count * sizeof(*guards));
     for (size_t i = 0; i < count; i++) {
-        if (nr_take_sized(&decoder->rest, &guards[i])) continue;
+        if (take_key(&decoder->rest, NORI_MAX_KEY_BYTES, &guards[i])) continue;
         rc = malformed("guard", err);
         goto out;
     }
@@ -386,8 +394,8 @@ static nori_status take_shape(struct decoder *decoder, struct nori_error *err)
     shape = nr_calloc(count, sizeof(*shape));
     if (!shape) return nr_fail_memory(err, count * sizeof(*shape));
     for (size_t i = 0; i < count; i++) {
-        if (nr_take_sized(&decoder->rest, &shape[i].start) && nr_take_varint(&decoder->rest, &shape[i].slot_id) &&
-            take_number32(&decoder->rest, &shape[i].k_max))
+        if (take_key(&decoder->rest, NORI_MAX_KEY_BYTES, &shape[i].start) &&
+            nr_take_varint(&decoder->rest, &shape[i].slot_id) && take_number32(&decoder->rest, &shape[i].k_max))
             continue;
         rc = malformed("slot", err);
         goto out;
@@ -407,6 +415,10 @@ static nori_status take_counters(struct decoder *decoder, struct nori_error *err
     for (size_t i = 0; i < NR_ARRAY_LEN(numbers); i++) {
         if (!nr_take_varint(&decoder->rest, numbers[i])) return malformed("list of counters", err);
     }
+    if (counters.next_file_number >= NR_NUMBER_LIMIT || counters.next_run_id >= NR_NUMBER_LIMIT ||
+        counters.next_slot_id >= NR_NUMBER_LIMIT || counters.log_number >= NR_NUMBER_LIMIT ||
+        counters.flushed_sequence > NR_MAX_SEQUENCE)
+        return malformed("list of counters", err);
     nr_edit_set_counters(decoder->edit, &counters);
     return NORI_OK;
 }

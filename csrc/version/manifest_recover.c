@@ -234,7 +234,7 @@ static void raise_number(void *arg, const char *name)
 {
     uint64_t *next = arg, number;
     enum nr_file_kind kind = nr_name_parse(name, &number);
-    if ((kind == NR_FILE_TABLE || kind == NR_FILE_MANIFEST) && number >= *next && number < UINT64_MAX)
+    if ((kind == NR_FILE_TABLE || kind == NR_FILE_MANIFEST) && number >= *next && number < NR_NUMBER_LIMIT - 1)
         *next = number + 1;
 }
 

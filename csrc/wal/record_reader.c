@@ -4,6 +4,7 @@
 
 #include "base/alloc.h"
 #include "base/checksum.h"
+#include "base/lock.h"
 #include "format/format.h"
 
 #define CHUNK_BYTES (4 * NR_RECORD_BLOCK_BYTES)
@@ -78,8 +79,10 @@ static nori_status read_block(struct nr_record_reader *reader, uint64_t offset, 
     *bytes_out = nr_slice(NULL, 0);
     if (reader->chunk_size == 0 || chunk_offset != reader->chunk_offset) {
         reader->chunk_size = 0;
-        nori_status rc =
-            nr_file_read_at(reader->file, chunk_offset, reader->chunk, CHUNK_BYTES, &reader->chunk_size, err);
+        /* A file's size proves nothing, least of all that its end is near. */
+        nori_status rc = nr_interrupt_poll(err);
+        if (rc == NORI_OK)
+            rc = nr_file_read_at(reader->file, chunk_offset, reader->chunk, CHUNK_BYTES, &reader->chunk_size, err);
         if (rc != NORI_OK) return rc;
         reader->chunk_offset = chunk_offset;
     }

@@ -267,7 +267,7 @@ static nori_status examine(struct examination *examination, struct nr_wal_log *l
         rc = nr_fail_memory(err, examination->capacity * 2 * sizeof(struct segment));
         goto out;
     }
-    if (examination->greatest == UINT64_MAX && !examination->damage) {
+    if (examination->greatest >= NR_NUMBER_LIMIT && !examination->damage) {
         rc = nr_fail_corrupt(err, examination->dir->path, -1, "log", "no segment number is left");
         goto out;
     }

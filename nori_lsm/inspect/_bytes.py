@@ -17,6 +17,7 @@ MAX_KEY_BYTES = 65535
 MAX_RANGE_END_BYTES = 65536
 MAX_VALUE_BYTES = 1 << 30
 MAX_SEQUENCE = (1 << 56) - 1
+NUMBER_LIMIT = 1 << 62  # No file, run or slot has a number as large.
 
 
 class Place(NamedTuple):

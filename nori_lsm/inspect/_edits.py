@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from nori_lsm.inspect._bytes import MAX_RANGE_END_BYTES, Cursor
+from nori_lsm.inspect._bytes import MAX_RANGE_END_BYTES, MAX_SEQUENCE, NUMBER_LIMIT, Cursor
 from nori_lsm.inspect._properties import Properties, read_properties
 
 __all__ = [
@@ -198,6 +198,21 @@ class Edit:
         }
 
 
+def _counters(cursor: Cursor) -> Counters:
+    counters = Counters(*(cursor.varint() for _ in range(6)))
+    numbers = (counters.next_file_number, counters.next_run_id, counters.next_slot_id, counters.log_number)
+    if max(numbers) >= NUMBER_LIMIT or counters.flushed_sequence > MAX_SEQUENCE:
+        raise cursor.fail("counters that cannot be counted on")
+    return counters
+
+
+def _add_table(cursor: Cursor) -> AddTable:
+    table = AddTable(cursor.varint(), cursor.varint(), read_properties(cursor))
+    if table.number >= NUMBER_LIMIT:
+        raise cursor.fail(f"table {table.number}, whose number is too large")
+    return table
+
+
 def _level(cursor: Cursor) -> int:
     level = cursor.varint()
     if not 1 <= level <= MAX_LEVEL:
@@ -211,7 +226,10 @@ def _slice(cursor: Cursor) -> EditSlice:
         raise cursor.fail(f"slice flags {flags:#x} are not known")
     start = None if flags & FROM_START else cursor.key()
     end = None if flags & (TO_END | INFINITE) else cursor.sized(MAX_RANGE_END_BYTES)
-    return EditSlice(table, flags, start, end, *(cursor.varint() for _ in range(4)))
+    numbers = [cursor.varint() for _ in range(4)]
+    if max(numbers) > NUMBER_LIMIT:
+        raise cursor.fail("a slice larger than can be")
+    return EditSlice(table, flags, start, end, *numbers)
 
 
 def _runs(cursor: Cursor) -> Iterator[EditRun]:
@@ -269,11 +287,11 @@ def _shape(cursor: Cursor) -> SetShape:
 def _operation(cursor: Cursor) -> Operation:
     kind = cursor.varint()
     if kind == 1:
-        return Counters(*(cursor.varint() for _ in range(6)))
+        return _counters(cursor)
     if kind == 2:
         return _options(cursor)
     if kind == 3:
-        return AddTable(cursor.varint(), cursor.varint(), read_properties(cursor))
+        return _add_table(cursor)
     if kind == 4:
         return _push(cursor)
     if kind == 5:

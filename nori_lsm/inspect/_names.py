@@ -48,11 +48,11 @@ def kind_of(name: str) -> str | None:
 
 
 def number_of(name: str) -> int | None:
-    """The number in a file's name; None if it has none that fits, or one above 64 bits."""
+    """The number in a file's name; None if it has none that fits, or one of 2^63 or above."""
     kind = kind_of(name)
     match = _NAMES[kind].fullmatch(name) if kind else None
     number = int(match.group(1)) if match and match.groups() else None
-    return number if number is not None and 0 < number < 1 << 64 else None
+    return number if number is not None and 0 < number < 1 << 63 else None
 
 
 class Files(Protocol):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from nori_lsm.inspect._bytes import MAX_RANGE_END_BYTES, Cursor
+from nori_lsm.inspect._bytes import MAX_RANGE_END_BYTES, MAX_SEQUENCE, Cursor
 
 __all__ = ["Properties", "read_properties"]
 
@@ -51,6 +51,8 @@ def read_properties(outer: Cursor) -> Properties:
     properties = Properties(smallest, None if infinite else end, *numbers)
     if properties.end is not None and properties.end <= smallest and properties.entries + properties.range_tombstones:
         raise cursor.fail("the end is not above the smallest key")
+    if properties.largest_sequence > MAX_SEQUENCE:
+        raise cursor.fail(f"sequence {properties.largest_sequence}")
     if properties.smallest_sequence > properties.largest_sequence or properties.deletes > properties.entries:
         raise cursor.fail("numbers that cannot be right together")
     if properties.fresh_entries > properties.entries:

@@ -41,6 +41,7 @@ SECTION_NAMES = {
 COMPRESSION_NAMES = {0: "none", 1: "lz4", 2: "zstd"}
 _IGNORABLE = 1
 _MAX_RESTART_DISTANCE = 16
+_INDEX_ALLOWANCE_BYTES = 64 << 20
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class Table:
         before = b""
         last: Position | None = None
         offset, end = 0, self.header.extra[2]
+        written, common, count = 0, 0, 0  # Bytes of separators, what all begin with, how many.
         for _ in range(cursor.varint()):
             stored, shape = cursor.varint(), cursor.varint()
             if not TRAILER_BYTES < stored <= end - offset:
@@ -142,6 +144,8 @@ class Table:
             separator = before[: shape >> 1] + cursor.sized(MAX_KEY_BYTES)
             tag = cursor.fixed(8) if shape & 1 else 0
             position = Position.of(separator, tag)
+            common = min(common, shape >> 1) if count else len(separator)
+            written, count = written + len(separator), count + 1
             if len(separator) > MAX_KEY_BYTES or (last is not None and position <= last):
                 raise cursor.fail("separators do not ascend")
             trailer = Cursor(self.data, self.place(offset), offset + stored - TRAILER_BYTES, offset + stored)
@@ -150,6 +154,8 @@ class Table:
             offset += stored
         if offset != end:
             raise cursor.fail(f"blocks end at {end}, by the index at {offset}")
+        if written - common * count > min(end + _INDEX_ALLOWANCE_BYTES, (1 << 32) - 1):
+            raise cursor.fail(f"separators of {written} bytes")
         cursor.finish()
 
     def block_entries(self, block: Block) -> Iterator[Entry]:

@@ -476,9 +476,9 @@ TEST(inputs_are_clipped_and_entries_outside_of_all_targets_are_refused)
     EXPECT_EQ(target.run->entries, 10);
     nr_run_unref(target.run);
     target.end = nr_bound_key(nr_slice_text("key00019"));
-    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_INVALID, &err);
+    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_CORRUPTION, &err);
     target.start = nr_slice_text("key00011");
-    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_INVALID, &err);
+    EXPECT_STATUS(nr_merge_execute(&fixture.context, &job, &err), NORI_CORRUPTION, &err);
     EXPECT(!target.run);
     EXPECT_EQ(count_tables(&fixture), 1);
     nr_run_unref(run);

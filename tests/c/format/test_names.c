@@ -12,7 +12,7 @@ static enum nr_file_kind kind_of(const char *name)
 
 TEST(names_made_from_numbers_are_parsed_to_them)
 {
-    static const uint64_t numbers[] = {0, 1, 42, 999999, 1000000, 1ull << 40, UINT64_MAX};
+    static const uint64_t numbers[] = {0, 1, 42, 999999, 1000000, 1ull << 40, INT64_MAX};
     for (size_t i = 0; i < NR_ARRAY_LEN(numbers); i++) {
         char name[NR_FILE_NAME_BYTES];
         uint64_t number;
@@ -73,6 +73,7 @@ TEST(anything_else_is_not_ours)
         "000001.",
         ".sst",
         "0x0001.sst",
+        "9223372036854775808.sst",
         "18446744073709551616.sst",
         "99999999999999999999.log",
         "MANIFEST-18446744073709551616",

@@ -164,3 +164,28 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     EXPECT(decoded.largest_expiry_ms == UINT64_MAX && decoded.created_ms == 15 && decoded.level == 13);
     nr_buffer_clear(&bytes);
 }
+
+/* A few bytes each, for separators of 60 KB. */
+TEST(separators_that_would_take_much_more_memory_than_the_file_are_refused)
+{
+    struct nr_index index;
+    struct nr_buffer section;
+    size_t count = 1400, long_size = 60000;
+    bool is_valid;
+
+    nr_buffer_init(&section);
+    EXPECT_OK(nr_buffer_append_varint(&section, count + 1, &err), &err);
+    for (size_t i = 0; i <= count; i++) {
+        uint8_t digits[2] = {(uint8_t)(i / 100), (uint8_t)(i % 100)};
+        static uint8_t bytes[60000];
+        EXPECT_OK(nr_buffer_append_varint(&section, 100, &err), &err);
+        EXPECT_OK(nr_buffer_append_varint(&section, (i < 2 ? 0 : long_size) * 2, &err), &err);
+        /* The first is short, so that there is nothing in common. */
+        EXPECT_OK(nr_buffer_append_varint(&section, i == 0 ? 0 : i == 1 ? long_size : 2, &err), &err);
+        if (i == 1) EXPECT_OK(nr_buffer_append(&section, nr_slice(bytes, long_size), &err), &err);
+        if (i > 1) EXPECT_OK(nr_buffer_append(&section, nr_slice(digits, 2), &err), &err);
+    }
+    EXPECT_OK(nr_index_init(&index, nr_buffer_slice(&section), (count + 1) * 100, &is_valid, &err), &err);
+    EXPECT(!is_valid);
+    nr_buffer_clear(&section);
+}

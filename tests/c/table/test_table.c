@@ -491,3 +491,39 @@ TEST(filters_turn_away_all_but_one_in_a_hundred_keys_at_ten_bits)
     }
     free(hashes);
 }
+
+/* Pairs of keys that have 60,000 bytes in common: what parts them is as long, and compressed they take nearly nothing.
+ */
+TEST(a_table_of_long_keys_that_compress_well_can_be_read_again)
+{
+    static uint8_t key[60001];
+    struct fixture fixture;
+    struct nr_table_builder *builder;
+    const struct nr_table_properties *properties;
+    struct nr_table_builder_params params;
+    unsigned pair_count = 1300;
+    uint64_t file_bytes;
+
+    fixture_init(&fixture, 0);
+    params = builder_params(&fixture, 1);
+    memset(key, 'x', sizeof(key));
+    EXPECT_OK(nr_table_builder_create(&params, &builder, &err), &err);
+    for (unsigned i = 0; i < pair_count * 2; i++) {
+        memcpy(key, keep_text("%05u", i / 2).data, 5);
+        key[sizeof(key) - 1] = i % 2 ? 'b' : 'a';
+        EXPECT_OK(nr_table_builder_add(builder, nr_slice(key, sizeof(key)), nr_tag(1 + i, NR_TYPE_PUT),
+                                       nr_slice_text("value"), &err),
+                  &err);
+    }
+    EXPECT_OK(nr_table_builder_finish(builder, &properties, &file_bytes, &err), &err);
+    EXPECT(file_bytes < sizeof(key) * pair_count * 2);
+    nr_table_builder_destroy(builder);
+    struct nr_table *table = open_table(&fixture, 1);
+    struct nr_read read = {0};
+    struct nr_lookup lookup = make_lookup(nr_slice(key, sizeof(key)), NR_MAX_SEQUENCE);
+    EXPECT_OK(nr_table_get(table, &lookup, &read, &err), &err);
+    EXPECT(lookup.found);
+    nr_read_clear(&read);
+    nr_table_unref(table);
+    fixture_clear(&fixture);
+}
