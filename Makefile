@@ -7,6 +7,7 @@
 # make crashes    a million crashes and recoveries (CYCLES=, SEED=)
 # make hostile    files changed under right checksums, many of them (ARGS="100000 5000": first seed, count)
 # make flips      a hundred thousand flipped bits in files of every kind (FLIPS=, SEED=)
+# make refleak    whether calls of the binding keep references, best with a debug build of CPython
 # make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
 # make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
 #
@@ -21,7 +22,7 @@ PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
 
-.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile coverage mutants
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile coverage mutants refleak
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -35,6 +36,9 @@ test: build
 hostile: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
 	@PYTHONPATH=tests $(VENV)/bin/python tests/forge_changes.py $(ARGS)
+
+refleak: build
+	@PYTHONPATH=tests $(VENV)/bin/python tests/refleak.py
 
 bench: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.bench-tools

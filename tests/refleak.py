@@ -1,0 +1,87 @@
+"""Whether calls keep references: `make refleak`, best with a debug build of CPython (`make refleak PYTHON=python3-dbg`).
+
+Each call of python_calls.py is made in rounds. A debug interpreter counts all references (sys.gettotalrefcount); others count
+the blocks that CPython has allocated. What grows by one or more with each call, in every round, is a leak.
+"""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable
+
+import nori_lsm
+from nori_lsm.testing import SimDisk
+from python_calls import CALLS, filled
+
+__all__ = ["growth_of", "main"]
+
+ROUNDS = 4
+
+
+def counter() -> Callable[[], int]:
+    return getattr(sys, "gettotalrefcount", sys.getallocatedblocks)
+
+
+def growth_of(call: Callable[[], object], count: int) -> float:
+    """By how much the number of references (or blocks) grows with each call, at the least."""
+    held = counter()
+    grown = []
+    for turn in range(ROUNDS + 1):
+        gc.collect()
+        before = held()
+        for _ in range(count):
+            call()
+        gc.collect()
+        if turn:  # The first fills what is filled once.
+            grown.append(held() - before)
+    return min(grown) / count
+
+
+def lives() -> dict[str, Callable[[], object]]:
+    """Objects from their birth to their end, in the orders that differ."""
+    disk = SimDisk(seed=1)
+    filled(path="/db", env=disk).close()
+
+    def open_and_close() -> None:
+        with nori_lsm.open("/db", env=disk):
+            pass
+
+    def close_first() -> None:
+        db = nori_lsm.open("/db", env=disk)
+        things = db.scan(), db.snapshot(), db.batch(), iter(db), db.keys()
+        db.close()
+        del things
+
+    def fail() -> None:
+        with nori_lsm.open("/db", env=disk) as db:
+            for use in (lambda: db[b"none"], lambda: db.put("text", b""), lambda: db.scan(limit=-1), lambda: db.update([1])):
+                try:
+                    use()
+                except (KeyError, TypeError, ValueError):
+                    pass
+
+    def be_refused() -> None:
+        with nori_lsm.open("/db", env=disk):
+            try:
+                nori_lsm.open("/db", env=disk)
+            except nori_lsm.LockedError:
+                pass
+
+    return {"open and close": open_and_close, "close first": close_first, "fail": fail, "be refused": be_refused}
+
+
+def main() -> int:
+    leaks = 0
+    with filled(path="/calls", env=SimDisk(seed=1), memtable__flush_trigger_bytes=1 << 20) as db:
+        uses = {name: (lambda call=call: call(db)) for name, call in CALLS.items()}
+        for name, use in {**uses, **lives()}.items():
+            growth = growth_of(use, 50)
+            leaks += growth >= 1
+            print(f"{name:32} {growth:8.2f} {'LEAK' if growth >= 1 else ''}")
+    print(f"{leaks} leaks, by {counter().__name__}")
+    return 1 if leaks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
