@@ -23,6 +23,12 @@ void nr_file_header_encode(const struct nr_file_header *header, uint8_t out[NR_F
     nr_put_fixed64(out + CHECKSUM_AT, nr_checksum(header->magic, nr_slice(out, CHECKSUM_AT)));
 }
 
+/* Each kind of file has features of its own. */
+static uint64_t known_read_features(uint64_t magic)
+{
+    return magic == NR_MAGIC_TABLE ? NR_READ_FEATURE_STAMPED : 0;
+}
+
 enum nr_header_verdict nr_file_header_decode(nori_slice bytes, uint64_t magic, struct nr_file_header *header_out)
 {
     const uint8_t *in = bytes.data;
@@ -34,7 +40,8 @@ enum nr_header_verdict nr_file_header_decode(nori_slice bytes, uint64_t magic, s
     header_out->database_id = nr_get_fixed64(in + ID_AT);
     header_out->number = nr_get_fixed64(in + NUMBER_AT);
     for (int i = 0; i < NR_FILE_HEADER_EXTRA; i++) header_out->extra[i] = nr_get_fixed64(in + EXTRA_AT + 8 * i);
-    if (nr_get_fixed32(in + VERSION_AT) != NR_FORMAT_VERSION || (header_out->read_features & ~NR_READ_FEATURES_KNOWN))
+    if (nr_get_fixed32(in + VERSION_AT) != NR_FORMAT_VERSION ||
+        (header_out->read_features & ~known_read_features(magic)))
         return NR_HEADER_UNREADABLE;
     return NR_HEADER_VALID;
 }
