@@ -360,7 +360,8 @@ static bool clip_fragment(struct nr_fragment *fragment, const struct nr_clip *cl
 static nori_status add_set(struct builder *builder, const struct nr_tombstones *set, const struct nr_clip *clip,
                            uint64_t max_sequence, struct nori_error *err)
 {
-    static const struct nr_fragment none = {.sequence_count = 0};
+    static const uint64_t no_sequences[1]; /* An address: nothing may be added to NULL, not even 0. */
+    static const struct nr_fragment none = {.sequences = no_sequences, .sequence_count = 0};
     nori_status rc = NORI_OK;
     struct nr_fragment before = none;
     for (size_t i = clip ? nr_tombstones_seek(set, clip->start, NULL) : 0; i < set->fragment_count; i++) {
