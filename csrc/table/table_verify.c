@@ -56,6 +56,13 @@ static const char *check_entry(struct verifier *verifier, const struct nr_block_
     return NULL;
 }
 
+/* Whether the entry shares all that its key has in common with the one before. Searches go by the counts alone: one
+ * that is too small hides entries. */
+static bool shares_all(nori_slice before, const struct nr_block_entry *entry)
+{
+    return entry->shared == before.size || entry->unshared == 0 || before.data[entry->shared] != entry->suffix[0];
+}
+
 static nori_status check_block(struct verifier *verifier, const struct nr_cached_block *block, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
@@ -83,9 +90,12 @@ static nori_status check_block(struct verifier *verifier, const struct nr_cached
             break;
         }
         restart += is_restart;
+        bool is_cut_right = is_restart || shares_all(nr_buffer_slice(&verifier->key), &entry);
         verifier->key.size = entry.shared;
         NR_CHECK(nr_buffer_append(&verifier->key, nr_slice(entry.suffix, entry.unshared), err));
         problem = check_entry(verifier, &entry);
+        if (!problem && !is_cut_right)
+            problem = "an entry does not share what its key has in common with the one before";
         if (problem) break;
         count_entry(&verifier->seen, verifier->key.size, entry.tag, nr_block_entry_value(&entry));
         NR_CHECK(nr_buffer_assign(&verifier->last_key, nr_buffer_slice(&verifier->key), err));

@@ -426,6 +426,28 @@ TEST(keys_out_of_order_under_valid_checksums_are_found_by_verify)
     fixture_clear(&fixture);
 }
 
+TEST(entry_that_shares_less_than_its_key_has_in_common_is_found_by_verify)
+{
+    /* A search for key012 stops at key011: sharing less than what matched it must lie behind what is sought. */
+    static const char *const keys[] = {"key001", "key010", "key011", "key012"};
+    static const size_t shared[] = {0, 4, 4, 5};
+    struct fixture fixture;
+    struct nr_block_writer writer;
+
+    fixture_init(&fixture, 1 << 20);
+    nr_block_writer_init(&writer);
+    for (size_t i = 0; i < NR_ARRAY_LEN(keys); i++)
+        EXPECT_OK(nr_block_writer_add(&writer, shared[i], nr_slice_text(keys[i]), nr_tag(50, NR_TYPE_PUT),
+                                      nr_slice_text("value"), &err),
+                  &err);
+    EXPECT_OK(nr_block_writer_finish(&writer, &err), &err);
+    forge_table(&fixture, nr_buffer_slice(&writer.bytes), 0, 0, 0);
+    expect_no_harm(&fixture, writer.bytes.size);
+    EXPECT(strstr(err.text, "in common"));
+    nr_block_writer_clear(&writer);
+    fixture_clear(&fixture);
+}
+
 TEST(sections_of_later_versions_are_ignored_or_refused_as_they_ask)
 {
     struct fixture fixture;
