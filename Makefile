@@ -11,6 +11,14 @@
 # make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
 # make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
 #
+# Campaigns, which take as long as they are given (tests/README.md):
+# make fuzz       every file format under libFuzzer (FUZZ_SECONDS=60 each, TARGETS="wal table"); make fuzz-keep
+# make soak       a mixed load killed over and over, and judged (ARGS="--kills 500 --minutes 60 --seed 1")
+# make powercut   the same on an ext4 that is shut down under it; needs root (ARGS="--cuts 200")
+# make linear     many threads on a few keys: is what they saw linearizable? (ARGS="--runs 20 --threads 64")
+# make tsan       the concurrent C tests under the thread sanitizer (LOOPS=3)
+# make valgrind   C tests under memcheck
+#
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3
 VENV := .venv
@@ -20,9 +28,21 @@ SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
-C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch])
+C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch] tests/fuzz/*.[ch] tests/campaigns/*.[ch])
+C_TESTS := $(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS)
+CLANG ?= clang
+FUZZ_SECONDS ?= 60
+FUZZ_BUILD := $(CURDIR)/build/c-fuzz
+LOOPS ?= 1
+# The C tests that start threads; and one or more of each layer, for memcheck, which is slow.
+CONCURRENT := test_epoch test_lock test_posix io/test_simdisk.c wal/test_wal test_memtable_concurrent test_block_cache \
+	test_table_cache test_engine_outside test_engine_threads test_ingest test_no_wait test_pressure test_kill
+REPRESENTATIVE := base/ format/ io/test_simdisk test_record test_recover test_batch memtable/test_memtable \
+	test_tombstones table/test_table test_ribbon test_edit version/test_manifest test_heat_file test_merge \
+	engine/test_checkpoint engine/test_events engine/test_ingest engine/test_options fuzz/replay
 
-.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile coverage mutants refleak
+.PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile refleak \
+	coverage mutants fuzz fuzz-keep fuzzer soak powercut linear tsan valgrind
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -72,11 +92,11 @@ $(VENV)/.lint-tools:
 	@touch $@
 
 ctest:
-	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=plain
+	@$(C_TESTS) MODE=plain
 ctest-sanitize:
-	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=sanitize
+	@$(C_TESTS) MODE=sanitize
 ctest-thread:
-	@$(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS) MODE=thread
+	@$(C_TESTS) MODE=thread
 
 crashes:
 	@NR_CYCLES=$(CYCLES) NR_SEED=$(SEED) $(MAKE) --silent --no-print-directory ctest ONLY=engine/test_random_crashes
@@ -93,6 +113,27 @@ mutants: build
 # ARGS goes to pytest: make pytest ARGS="-k config"; ONLY to the C tests: make ctest ONLY=table/
 pytest:
 	@$(VENV)/bin/python -m pytest tests $(ARGS)
+
+fuzzer:
+	@command -v $(CLANG) >/dev/null || { echo "Fuzzing needs clang with libFuzzer (Debian: apt install clang)"; exit 1; }
+	@$(C_TESTS) MODE=fuzz CC=$(CLANG) BUILD=$(FUZZ_BUILD) fuzzer
+fuzz: fuzzer
+	@tests/fuzz/run.sh $(FUZZ_BUILD) $(FUZZ_SECONDS) $(TARGETS)
+fuzz-keep: fuzzer
+	@tests/fuzz/run.sh $(FUZZ_BUILD) keep $(TARGETS)
+
+soak powercut: build
+	@$(VENV)/bin/python -m tests.campaigns.$@ $(ARGS)
+linear: build
+	@$(C_TESTS) recorder
+	@$(VENV)/bin/python -m tests.campaigns.linear build/c-plain/tests/campaigns/linear $(ARGS)
+
+tsan:
+	@$(C_TESTS) MODE=thread ONLY="$(CONCURRENT)" build
+	@for loop in $$(seq $(LOOPS)); do $(C_TESTS) MODE=thread ONLY="$(CONCURRENT)" || exit 1; done
+valgrind:
+	@command -v valgrind >/dev/null || { echo "There is no valgrind here (Debian: apt install valgrind)"; exit 1; }
+	@$(C_TESTS) ONLY="$(REPRESENTATIVE)" RUN="valgrind -q --error-exitcode=9 --leak-check=full"
 
 lint: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.lint-tools

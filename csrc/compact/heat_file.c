@@ -36,16 +36,16 @@ out:
 }
 
 /* 'bytes' stand at 'offset' of the file. */
-static uint64_t checksum_of(uint64_t database_id, size_t offset, nori_slice bytes)
+static uint64_t seed_of(uint64_t database_id, size_t offset)
 {
-    return nr_checksum(nr_checksum_seed(database_id, 0, offset), bytes);
+    return nr_checksum_seed(database_id, 0, offset);
 }
 
 /* What lies from 'start' to the end, and its checksum. */
 static nori_status seal(struct nr_buffer *out, size_t start, uint64_t database_id, struct nori_error *err)
 {
     nori_slice sealed = nr_slice(out->data + start, out->size - start);
-    return nr_buffer_append_fixed64(out, checksum_of(database_id, start, sealed), err);
+    return nr_buffer_append_fixed64(out, nr_checksum(seed_of(database_id, start), sealed), err);
 }
 
 static nori_status append_section(struct nr_buffer *out, uint64_t kind, nori_slice bytes, uint64_t database_id,
@@ -129,7 +129,7 @@ static bool take_seal(nori_slice *rest, nori_slice before, size_t start, uint64_
 {
     uint64_t checksum;
     nori_slice sealed = nr_slice(before.data, before.size - rest->size);
-    return nr_take_fixed64(rest, &checksum) && checksum == checksum_of(database_id, start, sealed);
+    return nr_take_fixed64(rest, &checksum) && nr_checksum_matches(seed_of(database_id, start), sealed, checksum);
 }
 
 static nori_status take_body(const struct nr_dir *dir, uint64_t database_id, nori_slice *rest,

@@ -172,7 +172,7 @@ bool nr_scheduler_decode(struct nr_scheduler *scheduler, nori_slice bytes)
     nr_scheduler_reset(scheduler);
     if (bytes.size < CHECKSUM_BYTES) return false;
     bytes.size -= CHECKSUM_BYTES;
-    if (nr_get_fixed64(bytes.data + bytes.size) != nr_checksum(MAGIC, bytes)) return false;
+    if (!nr_checksum_matches(MAGIC, bytes, nr_get_fixed64(bytes.data + bytes.size))) return false;
     if (take_learned(scheduler, bytes)) return true;
     nr_scheduler_reset(scheduler);
     return false;

@@ -33,7 +33,8 @@ enum nr_header_verdict nr_file_header_decode(nori_slice bytes, uint64_t magic, s
 {
     const uint8_t *in = bytes.data;
     if (bytes.size < NR_FILE_HEADER_BYTES || nr_get_fixed64(in) != magic) return NR_HEADER_DAMAGED;
-    if (nr_get_fixed64(in + CHECKSUM_AT) != nr_checksum(magic, nr_slice(in, CHECKSUM_AT))) return NR_HEADER_DAMAGED;
+    if (!nr_checksum_matches(magic, nr_slice(in, CHECKSUM_AT), nr_get_fixed64(in + CHECKSUM_AT)))
+        return NR_HEADER_DAMAGED;
     header_out->magic = magic;
     header_out->read_features = nr_get_fixed64(in + FEATURES_AT);
     header_out->write_features = nr_get_fixed64(in + FEATURES_AT + 8);

@@ -21,8 +21,8 @@ const char *nr_trailer_check(nori_slice stored, uint64_t seed, int *compression_
     if (stored.size < NR_TRAILER_BYTES) return "it is too short";
     payload_size = stored.size - NR_TRAILER_BYTES;
     trailer = stored.data + payload_size;
-    if (nr_get_fixed64(trailer + NR_TRAILER_CHECKSUM_AT) !=
-        nr_checksum(seed, nr_slice(stored.data, payload_size + NR_TRAILER_CHECKSUM_AT)))
+    if (!nr_checksum_matches(seed, nr_slice(stored.data, payload_size + NR_TRAILER_CHECKSUM_AT),
+                             nr_get_fixed64(trailer + NR_TRAILER_CHECKSUM_AT)))
         return "its checksum does not match";
     *compression_out = trailer[NR_TRAILER_COMPRESSION_AT];
     *size_out = nr_get_fixed32(trailer + NR_TRAILER_SIZE_AT);

@@ -105,7 +105,7 @@ static bool parse_fragment(const struct nr_record_reader *reader, uint64_t offse
     uint64_t seed = nr_checksum_seed(reader->database_id, reader->number, offset);
     nori_slice covered =
         nr_slice(bytes.data + NR_FRAGMENT_LENGTH_AT, NR_FRAGMENT_HEADER_BYTES - NR_FRAGMENT_LENGTH_AT + length);
-    if (nr_checksum(seed, covered) != nr_get_fixed64(bytes.data)) return false;
+    if (!nr_checksum_matches(seed, covered, nr_get_fixed64(bytes.data))) return false;
     fragment_out->type = (enum nr_fragment_type)type;
     fragment_out->body = nr_slice(bytes.data + NR_FRAGMENT_HEADER_BYTES, length);
     fragment_out->end = offset + NR_FRAGMENT_HEADER_BYTES + length;

@@ -38,3 +38,13 @@ TEST(every_flipped_bit_and_every_other_place_changes_the_checksum)
     EXPECT(nr_checksum(nr_checksum_seed(1, 3, 3), nr_slice(bytes, sizeof(bytes))) != whole);
     EXPECT(nr_checksum(nr_checksum_seed(1, 2, 4), nr_slice(bytes, sizeof(bytes))) != whole);
 }
+
+TEST(a_checksum_matches_its_own_bytes_and_seed_alone)
+{
+    uint8_t bytes[40] = {9, 8, 7};
+    uint64_t sum = nr_checksum(5, nr_slice(bytes, sizeof(bytes)));
+    EXPECT(nr_checksum_matches(5, nr_slice(bytes, sizeof(bytes)), sum));
+    EXPECT(!nr_checksum_matches(5, nr_slice(bytes, sizeof(bytes)), sum ^ 1));
+    EXPECT(!nr_checksum_matches(6, nr_slice(bytes, sizeof(bytes)), sum));
+    EXPECT(!nr_checksum_matches(5, nr_slice(bytes, sizeof(bytes) - 1), sum));
+}

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Fuzzes: run.sh build_folder seconds [target ...]. Begins with the kept corpus and with files that the engine writes now;
+# what is found stays in build_folder/work, inputs that fail in build_folder/findings. Keeps going where a target fails.
+# run.sh build_folder keep: puts the smallest set of inputs that covers as much in the place of the kept corpus; inputs
+# whose names begin with finding- stay as they are.
+set -eu
+build=$(realpath "$1"); what=$2; shift 2
+here=$(cd "$(dirname "$0")" && pwd)
+fuzzer=$build/tests/fuzz/fuzzer
+work=$build/work; findings=$build/findings; seeds=$build/seeds
+targets=${*:-batch database filter heat manifest options table wal}
+# Blocks above 64 MiB are stored raw, so nothing larger than that and an input is allocated at once.
+limits="-max_len=131072 -malloc_limit_mb=72 -rss_limit_mb=3000 -timeout=25"
+# Kept inputs are small; those of the log and of databases must span blocks of 32 KiB.
+kept_bytes() { case $1 in wal | database) echo 100000 ;; *) echo 9000 ;; esac; }
+kept_total() { case $1 in wal | database) echo 180000 ;; *) echo 60000 ;; esac; }
+
+keep() {
+    kept=$here/corpus/$1
+    mkdir -p "$kept" "$build/kept"
+    rm -rf "$build/kept/$1" "$build/small/$1"; mkdir -p "$build/kept/$1" "$build/small/$1"
+    find "$work/$1" "$kept" "$seeds/$1" -type f ! -name 'finding-*' -size -"$(kept_bytes "$1")"c -exec cp {} "$build/small/$1" \;
+    NR_FUZZ_TARGET=$1 "$fuzzer" $limits -merge=1 "$build/kept/$1" "$build/small/$1" >"$build/$1.merge" 2>&1 ||
+        { tail -5 "$build/$1.merge"; return 1; }
+    find "$kept" -type f ! -name 'finding-*' -exec rm {} +
+    # The merge takes small ones first; so does this, up to its share.
+    left=$(kept_total "$1")
+    for file in $(ls -Sr "$build/kept/$1"); do
+        left=$((left - $(stat -c %s "$build/kept/$1/$file")))
+        [ $left -gt 0 ] || break
+        cp "$build/kept/$1/$file" "$kept/$file"
+    done
+    echo "$1: kept $(ls "$kept" | wc -l) of $(ls "$build/small/$1" | wc -l) inputs, $(du -sb "$kept" | cut -f1) bytes"
+}
+
+fuzz() {
+    mkdir -p "$work/$1" "$findings" "$here/corpus/$1"
+    log=$build/$1.log
+    status=0
+    NR_FUZZ_TARGET=$1 "$fuzzer" "$work/$1" "$here/corpus/$1" "$seeds/$1" $limits -max_total_time="$what" \
+        -print_final_stats=1 -artifact_prefix="$findings/$1-" >"$log" 2>&1 || status=$?
+    runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
+    coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) .*/\1 edges, \2 features/p' "$log" | tail -1)
+    echo "$1: ${runs:-0} runs, $coverage, $([ $status = 0 ] && echo 'nothing found' || echo "FAILED: see $log")"
+    return $status
+}
+
+[ -d "$seeds" ] || "$build/tests/fuzz/make_corpus" "$seeds"
+failed=0
+for target in $targets; do
+    if [ "$what" = keep ]; then keep "$target" || failed=1; else fuzz "$target" || failed=1; fi
+done
+exit $failed
