@@ -186,7 +186,9 @@ def judge(db: nori_lsm.Reader, states: list[State], least: list[int], most: list
             while expected.number < least[writer]:
                 expected.advance()
             bounds = f"{least[writer]}..{most[writer]}"
-            raise Violation(f"writer {writer} holds no state of {bounds}: {describe(found, expected)}")
+            before = find_state(found, state, -1, least[writer])
+            held_instead = f", but {before.state.number}" if before else ""
+            raise Violation(f"writer {writer} holds no state of {bounds}{held_instead}: {describe(found, expected)}")
         held.append(match)
     prefixes = tuple(b"w%d:" % writer for writer in range(len(states)))
     for key in db.keys():

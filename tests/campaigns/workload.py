@@ -27,6 +27,7 @@ KEYS = 300  # Of a writer.
 MAX_VALUE_BYTES = 1500
 LARGE_VALUE_BYTES = 70_000  # More than two blocks of the log.
 SHORT_TTL_SECS = 0.001
+SYNC_SHARES = (0.1, 0.005)  # Of the operations that may be synced: of even seeds, and of odd ones.
 # Writer, number of its operation, sequence (0: not known), and whether it is durable. Less than PIPE_BUF: whole in a pipe.
 RECORD = Struct("<BIQB")
 # So small that some thousand writes flush, merge, split and switch segments.
@@ -64,7 +65,7 @@ def operation(seed: int, writer: int, number: int) -> Operation:
     chosen = numbers.random()
     at = numbers.randrange(KEYS)
     key = _key(writer, at)
-    sync = numbers.random() < 0.1
+    sync = numbers.random() < SYNC_SHARES[seed % 2]
     if chosen < 0.48:
         return Operation("put", [(key, _value(numbers))], sync)
     if chosen < 0.54:

@@ -33,15 +33,26 @@ keep() {
     echo "$1: kept $(ls "$kept" | wc -l) of $(ls "$build/small/$1" | wc -l) inputs, $(du -sb "$kept" | cut -f1) bytes"
 }
 
+# Seconds of processor time that programs begun by this one took.
+spent() {
+    times >"$build/$$.times"
+    sed -n 2p "$build/$$.times" | awk '{ split($1, user, "[ms]"); split($2, kernel, "[ms]")
+        print int(60 * (user[1] + kernel[1]) + user[2] + kernel[2]) }'
+}
+
 fuzz() {
     mkdir -p "$work/$1" "$findings" "$here/corpus/$1"
     log=$build/$1.log
     status=0
+    spent >"$build/$$.before"
     NR_FUZZ_TARGET=$1 "$fuzzer" "$work/$1" "$here/corpus/$1" "$seeds/$1" $limits -max_total_time="$what" \
         -print_final_stats=1 -artifact_prefix="$findings/$1-" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
     coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) .*/\1 edges, \2 features/p' "$log" | tail -1)
-    echo "$1: ${runs:-0} runs, $coverage, $([ $status = 0 ] && echo 'nothing found' || echo "FAILED: see $log")"
+    spent >"$build/$$.after"
+    seconds=$(($(cat "$build/$$.after") - $(cat "$build/$$.before")))
+    said=$([ $status = 0 ] && echo 'nothing found' || echo "FAILED: see $log")
+    echo "$1: ${runs:-0} runs in $seconds s of processor time, $coverage, $said"
     return $status
 }
 
@@ -50,4 +61,5 @@ failed=0
 for target in $targets; do
     if [ "$what" = keep ]; then keep "$target" || failed=1; else fuzz "$target" || failed=1; fi
 done
+rm -f "$build/$$.times" "$build/$$.before" "$build/$$.after"
 exit $failed
