@@ -237,7 +237,7 @@ static nori_status write_vectors(struct posix_log *log, uint64_t offset, nori_sl
         }
         size_t from_first = NR_MIN((size_t)written, first.size), from_second = (size_t)written - from_first;
         offset += (uint64_t)written;
-        first = nr_slice(first.data + from_first, first.size - from_first);
+        if (from_first > 0) first = nr_slice(first.data + from_first, first.size - from_first);
         if (from_second > 0) second = nr_slice(second.data + from_second, second.size - from_second);
     }
     return NORI_OK;

@@ -162,7 +162,7 @@ static void *replace_on(void *arg)
 
 TEST(readers_never_see_a_released_object)
 {
-    struct shared shared = {0};
+    struct shared shared = {.current = NULL};
     pthread_t readers[READERS], writers[WRITERS];
 
     nr_epoch_init(&epoch);

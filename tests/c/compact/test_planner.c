@@ -426,7 +426,8 @@ TEST(guards_of_a_large_level_are_looked_at_part_by_part)
     EXPECT_OK(nr_version_create(2, &version, &err), &err);
     EXPECT_OK(nr_sketch_create(1, &writes, &err), &err);
     nr_sketch_add(writes, nr_slice_text("00000"), 2 * options.level1_bytes);
-    for (size_t i = 0; i < COUNT; i++) snprintf(keys[i], sizeof keys[i], i > 0 ? "%05zu" : "", i);
+    for (size_t i = 0; i < COUNT; i++) snprintf(keys[i], sizeof keys[i], "%05zu", i);
+    keys[0][0] = 0;
     for (size_t i = 0; i < COUNT; i++)
         slots[i] = model_slot_of(1, i + 10, keys[i], i + 1 < COUNT ? keys[i + 1] : NULL, i < COUNT - SMALL ? 900 : 10);
     model_set_level(version, 1, slots, COUNT);
