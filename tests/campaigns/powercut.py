@@ -197,8 +197,14 @@ def cut(folder: Path, arguments: argparse.Namespace) -> int:
                 cuts.begin()
             cuts.cut_once()
     except Lacking as lacking:
-        print(f"{cuts.report() if cuts else 'No cuts'}\nSkipped: {lacking}")
-        return 0 if not cuts or cuts.cuts == 0 else 1
+        if cuts and cuts.cuts > 0:
+            print(f"{cuts.report()}\nIt cannot go on: {lacking}")
+            return 1
+        if cuts:
+            cuts.system.unmount()
+        shutil.rmtree(folder)
+        print(f"Skipped: {lacking}")
+        return 0
     except (Violation, nori_lsm.Error, OSError) as problem:
         assert cuts
         print(f"{cuts.report()}\n1 violation: {type(problem).__name__}: {problem}\nThe image is left in {folder}")
