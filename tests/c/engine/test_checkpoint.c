@@ -3,6 +3,8 @@
 
 #include <errno.h>
 
+#include "io/env.h"
+
 #define KEYS 40
 
 static struct nori_error error;
@@ -145,4 +147,40 @@ TEST(a_checkpoint_that_cannot_be_taken_back_stays_complete)
     EXPECT_OK(nori_close(engine, &error), &error);
     nori_destroy(engine);
     nori_simdisk_destroy(env);
+}
+
+/* What a killed process left of checkpoints under the next numbers: tables, as they are named in the database. */
+struct leaving {
+    struct nori_env *env;
+    unsigned number;
+};
+
+static void leave_table(void *arg, const char *name)
+{
+    const struct leaving *leaving = arg;
+    char path[96];
+    if (!strstr(name, ".sst")) return;
+    snprintf(path, sizeof path, "/copy.partial-%u/%s", leaving->number, name);
+    EXPECT_OK(nori_simdisk_write_file(leaving->env, path, nr_slice_text("stale"), &error), &error);
+}
+
+TEST(a_checkpoint_keeps_clear_of_what_killed_ones_left)
+{
+    struct leaving leaving = {0};
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &leaving.env, &error), &error);
+    struct nori_engine *engine = open_filled(leaving.env);
+    for (; leaving.number < 20; leaving.number++) {
+        char path[64];
+        struct nr_dir *dir;
+        snprintf(path, sizeof path, "/copy.partial-%u", leaving.number);
+        EXPECT_OK(nr_dir_open(leaving.env, path, true, &dir, &error), &error);
+        nr_dir_close(dir);
+        EXPECT_OK(nori_simdisk_list(leaving.env, "/db", leave_table, &leaving, &error), &error);
+    }
+    EXPECT_OK(checkpoint(engine), &error);
+    expect_filled(leaving.env, "/copy");
+    EXPECT_EQ(look(leaving.env).others, 20);
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    nori_simdisk_destroy(leaving.env);
 }
