@@ -232,6 +232,7 @@ static nori_status choose_manifest(struct nr_repair *repair, const struct listin
     struct nori_error why;
     uint64_t current = 0;
 
+    nr_error_clear(&why);
     rc = nr_current_read(repair->source, &current, &why);
     if (rc == NORI_CORRUPTION) {
         NR_CHECK(nr_repair_note(repair, &why, NULL, err));
@@ -240,7 +241,9 @@ static nori_status choose_manifest(struct nr_repair *repair, const struct listin
         if (err) *err = why;
         goto out;
     }
-    if (current > 0) NR_CHECK(try_manifest(repair, listing, current, true, err));
+    /* Without CURRENT the newest of several may be what is left of an attempt to write one. */
+    bool is_newest = why.code == NORI_OK || listing->manifests.count == 1;
+    if (current > 0) NR_CHECK(try_manifest(repair, listing, current, is_newest, err));
     for (size_t i = 0; i < listing->manifests.count && !repair->has_manifest; i++) {
         if (listing->manifests.items[i] == current) continue;
         NR_CHECK(try_manifest(repair, listing, listing->manifests.items[i], false, err));

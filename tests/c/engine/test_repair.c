@@ -96,5 +96,4 @@ TEST(a_flipped_byte_anywhere_loses_no_more_than_is_reported)
         nori_simdisk_destroy(env);
     }
     EXPECT(flips > 1000 && findings > flips / 3 && kept > flips * 5);
-    printf("  %zu flips, %zu found, %zu keys\n", flips, findings, kept);
 }

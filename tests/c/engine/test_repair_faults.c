@@ -218,7 +218,5 @@ TEST(files_damaged_in_many_places_come_back_as_far_as_is_reported)
         clear_files(&files);
         nori_simdisk_destroy(env);
     }
-    printf("  %zu by the manifest, %zu by part of it, %zu by tables, %zu not; %zu keys\n", done[0], done[1], done[2],
-           failed, kept);
-    EXPECT(done[0] > 100 && done[2] > 20 && kept > 4000);
+    EXPECT(done[0] > 100 && done[2] > 20 && failed < 45 && kept > 4000);
 }
