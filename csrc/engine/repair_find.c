@@ -258,6 +258,9 @@ static nori_status adopt_manifest(struct nr_repair *repair, struct nori_error *e
     struct nori_error why;
     nori_slice text = nr_buffer_slice(&repair->state.options);
 
+    /* What it asks of writers, the new database would not keep. */
+    if (repair->state.write_features & ~NR_WRITE_FEATURES_KNOWN)
+        return NR_FAIL(err, NORI_FORMAT, "%s was written by a newer version", repair->path);
     repair->database_id = repair->state.database_id;
     repair->flushed_sequence = NR_MIN(repair->state.counters.flushed_sequence, NR_MAX_SEQUENCE);
     rc = text.size > 0 ? nr_options_parse_kept(&repair->options, text, repair->path, &why) : NORI_OK;

@@ -3,6 +3,9 @@
 
 #include <errno.h>
 
+#include "base/coding.h"
+#include "format/file_header.h"
+
 static struct history history;
 
 static nori_status repair(struct nori_env *env, bool keep_doubtful, struct nori_repair_report *report)
@@ -202,6 +205,41 @@ TEST(what_expires_goes_on_to_expire_and_what_has_expired_hides_what_was_before)
         nori_destroy(engine);
         nori_simdisk_advance(env, 1000000000, 1000000);
     }
+    nori_simdisk_destroy(env);
+}
+
+TEST(what_a_newer_version_wrote_is_refused)
+{
+    struct nori_env *env = make_loaded();
+    struct nori_repair_report report;
+    struct disk_files files;
+    size_t refused = 0;
+    read_files(env, &files);
+    for (size_t i = 0; i < files.count; i++) {
+        struct disk_file *file = &files.items[i];
+        bool is_table = strstr(file->path, ".sst") != NULL, is_manifest = strstr(file->path, "MANIFEST-") != NULL;
+        for (int feature = 0; feature < 2 && (is_table || is_manifest); feature++) {
+            uint8_t *at = is_table ? file->data + file->size - NR_FILE_HEADER_BYTES : file->data;
+            uint8_t before[NR_FILE_HEADER_BYTES];
+            struct nr_file_header header;
+            memcpy(before, at, sizeof before);
+            EXPECT_EQ(nr_file_header_decode(nr_slice(at, sizeof before), nr_get_fixed64(at), &header), NR_HEADER_VALID);
+            if (feature == 0) header.read_features |= 1u << 9;
+            if (feature == 1) header.write_features |= 1u << 9;
+            nr_file_header_encode(&header, at);
+            EXPECT_OK(nori_simdisk_write_file(env, file->path, nr_slice(file->data, file->size), &error), &error);
+            nori_status rc = repair(env, false, &report);
+            /* A table is not written to: what it asks of writers is all the same. */
+            EXPECT_EQ(rc, is_table && feature == 1 ? NORI_OK : NORI_FORMAT);
+            refused += rc == NORI_FORMAT;
+            nori_repair_report_clear(&report);
+            if (rc == NORI_OK) remove_tree(env, "new");
+            memcpy(at, before, sizeof before);
+            EXPECT_OK(nori_simdisk_write_file(env, file->path, nr_slice(file->data, file->size), &error), &error);
+        }
+    }
+    EXPECT(refused > 3);
+    clear_files(&files);
     nori_simdisk_destroy(env);
 }
 
