@@ -333,6 +333,8 @@ nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *
     nori_status rc = NORI_OK;
 
     NR_CHECK(nr_manifest_sync(manifest, err));
+    /* Its mark found no space: another would stand behind a part of it. */
+    if (manifest->is_torn) NR_CHECK(fail_unwritable(manifest, err));
     if (manifest->is_mark_due) NR_CHECK(write_mark(manifest, err));
     if (manifest->is_mark_unsynced) NR_CHECK(sync_file(manifest, err));
 out:

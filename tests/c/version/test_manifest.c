@@ -295,6 +295,23 @@ TEST(a_full_disk_tears_a_manifest_and_another_takes_its_place)
     }
 }
 
+TEST(a_mark_that_finds_no_space_is_not_written_behind_a_part_of_itself)
+{
+    struct nr_edit *edit;
+    script_init(&script, 1);
+    EXPECT_OK(script_roll(&script, &err), &err);
+    EXPECT_OK(nr_edit_create(&edit, &err), &err);
+    EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+    EXPECT_OK(nori_simdisk_fail(script.env, "write", 1, ENOSPC, true, &err), &err);
+    uint64_t before = nori_simdisk_operations(script.env, "write");
+    EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_IO, &err);
+    EXPECT_EQ(err.sys_errno, ENOSPC);
+    EXPECT(nr_manifest_is_torn(script.manifest));
+    EXPECT_EQ(nori_simdisk_operations(script.env, "write"), before + 1);
+    nr_edit_destroy(edit);
+    script_clear(&script);
+}
+
 /* Edits are numbered by their flushed sequence: the last one that a crash leaves which keeps what was synced. */
 static uint64_t crash_and_find_last(void)
 {
