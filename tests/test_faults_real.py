@@ -313,3 +313,33 @@ def test_without_address_space_writes_fail_and_go_on_later(path: Path) -> None:
         """,
         path,
     )
+
+
+def test_the_lock_of_a_killed_process_goes_though_its_child_lives(path: Path) -> None:
+    """The child's copy of the lock's descriptor is closed at the fork, not when the parent gives the lock back."""
+    run(
+        """
+        parent = os.fork()
+        if parent == 0:
+            db = nori_lsm.open(path)
+            db[b"a"] = b"1"
+            ready, told = os.pipe()
+            child = os.fork()
+            if child == 0:
+                os.write(told, b"x")
+                signal.pause()
+            os.read(ready, 1)
+            with open(path + "-child", "w") as file:
+                file.write(str(child))
+            os.kill(os.getpid(), signal.SIGKILL)
+        os.waitpid(parent, 0)
+        child = int(open(path + "-child").read())
+        try:
+            os.kill(child, 0)  # It lives.
+            with nori_lsm.open(path) as db:
+                assert db[b"a"] == b"1"
+        finally:
+            os.kill(child, signal.SIGKILL)
+        """,
+        path,
+    )
