@@ -3,21 +3,19 @@
 #
 # make bench   the workloads against rocksdict, plyvel, lmdb and sqlite3 (ARGS="--quick", "--workloads readseq,ycsb_a")
 #
-# Longer than the tests of every change (tests/CAMPAIGNS.md):
+# Longer than the tests of every change (tests/README.md):
 # make crashes    a million crashes and recoveries (CYCLES=, SEED=)
-# make hostile    files changed under right checksums, many of them (ARGS="100000 5000": first seed, count)
 # make flips      a hundred thousand flipped bits in files of every kind (FLIPS=, SEED=)
-# make refleak    whether calls of the binding keep references, best with a debug build of CPython
-# make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
-# make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
-#
-# Campaigns, which take as long as they are given (tests/README.md):
+# make hostile    files changed under right checksums, many of them (ARGS="100000 5000": first seed, count)
 # make fuzz       every file format under libFuzzer (FUZZ_SECONDS=60 each, TARGETS="wal table"); make fuzz-keep
 # make soak       a mixed load killed over and over, and judged (ARGS="--kills 500 --minutes 60 --seed 1")
 # make powercut   the same on an ext4 that is shut down under it; needs root (ARGS="--cuts 200")
 # make linear     many threads on a few keys: is what they saw linearizable? (ARGS="--runs 20 --threads 64")
 # make tsan       the concurrent C tests under the thread sanitizer (LOOPS=3)
 # make valgrind   C tests under memcheck
+# make refleak    whether calls of the binding keep references, best with a debug build of CPython
+# make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
+# make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
 #
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3
