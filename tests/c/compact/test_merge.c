@@ -282,7 +282,7 @@ TEST(slots_share_small_tables_but_not_where_one_would_stand_behind_older_data)
 static void merge_beside(unsigned first, bool is_older, bool has_tombstone)
 {
     struct fixture fixture;
-    struct nr_moment moments[] = {{0, 0}, {NR_MAX_SEQUENCE, 0}};
+    struct nr_moment moments[] = {{150, 0}, {NR_MAX_SEQUENCE, 0}};
     fixture_init(&fixture);
     struct nr_run *runs[] = {put_run(&fixture, 5, 5, 100), put_run(&fixture, 20, 10, 1), NULL};
     struct nr_run *beside = put_run(&fixture, first, 10, 50);
@@ -311,6 +311,7 @@ static void merge_beside(unsigned first, bool is_older, bool has_tombstone)
         job.newer = &beside;
         job.newer_count = 1;
     }
+    fixture.options.table_bytes = 1 << 20; /* Small tables are not taken over. */
     EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
     EXPECT(target.run->slice_count >= 2);
     for (size_t i = 0; i < target.run->slice_count; i++) {
