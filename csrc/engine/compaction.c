@@ -477,9 +477,11 @@ static nori_status carry_out(struct nori_engine *engine, struct nr_job *job, str
         nr_obsolete_unlink(engine);
         if (nr_part_gives_way(engine, job)) break;
     }
-    if (plan->slot && !nr_action_moves_guards(plan->action))
-        plan->start = plan->slot->start; /* For what is told of the whole. */
+    /* For what is told of the whole. Others look at the plan. */
+    nr_mutex_lock(&engine->lock);
+    if (plan->slot && !nr_action_moves_guards(plan->action)) plan->start = plan->slot->start;
     plan->run_count = run_count;
+    nr_mutex_unlock(&engine->lock);
     return rc;
 }
 

@@ -171,13 +171,14 @@ void nr_file_unreferenced(void *arg, struct nr_table_file *file)
         nr_table_file_free(file);
         return;
     }
+    /* Once it is on the list, and the lock is free, whoever unlinks may free it. */
     nr_mutex_lock(&engine->obsolete_lock);
+    if (!file->is_new) atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
+    atomic_fetch_add(&engine->obsolete_count, 1);
+    atomic_fetch_add(&engine->obsolete_bytes, file->file_bytes);
     file->next = engine->obsolete;
     engine->obsolete = file;
     nr_mutex_unlock(&engine->obsolete_lock);
-    atomic_fetch_add(&engine->obsolete_count, 1);
-    atomic_fetch_add(&engine->obsolete_bytes, file->file_bytes);
-    if (!file->is_new) atomic_fetch_sub(&engine->file_bytes, file->file_bytes);
 }
 
 /* In the turn. A manifest that a full disk has torn is replaced: the new one needs no marks. */

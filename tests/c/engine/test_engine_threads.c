@@ -371,3 +371,64 @@ TEST(scans_may_be_destroyed_while_the_engine_closes)
     }
     remove_directory(&directory);
 }
+
+struct lingering {
+    struct nori_engine *engine;
+    _Atomic bool is_inside, may_leave, is_closed;
+    _Atomic int failures;
+};
+
+/* Takes the value, and stays until it may leave. */
+static bool linger(void *arg, nori_slice value)
+{
+    struct lingering *lingering = arg;
+    if (value.size != 5) atomic_fetch_add(&lingering->failures, 1);
+    atomic_store(&lingering->is_inside, true);
+    while (!atomic_load(&lingering->may_leave)) usleep(100);
+    if (atomic_load(&lingering->is_closed)) atomic_fetch_add(&lingering->failures, 1);
+    return true;
+}
+
+static void *get_slowly(void *arg)
+{
+    struct lingering *lingering = arg;
+    struct nori_error error;
+    bool found;
+    nori_status rc = nori_get(lingering->engine, NULL, nr_slice_text("key"), 0, linger, lingering, &found, &error);
+    if (rc != NORI_OK || !found) atomic_fetch_add(&lingering->failures, 1);
+    return NULL;
+}
+
+static void *close_at_once(void *arg)
+{
+    struct lingering *lingering = arg;
+    struct nori_error error;
+    if (nori_close(lingering->engine, &error) != NORI_OK) atomic_fetch_add(&lingering->failures, 1);
+    atomic_store(&lingering->is_closed, true);
+    return NULL;
+}
+
+TEST(close_waits_for_the_calls_that_are_inside)
+{
+    struct directory directory;
+    struct nori_error error;
+    struct lingering lingering = {0};
+    pthread_t reader, closer;
+    make_directory(&directory);
+    EXPECT_OK(open_small(NULL, directory.path, &lingering.engine, &error), &error);
+    EXPECT_OK(put_text(lingering.engine, "key", "value", &error), &error);
+    EXPECT_EQ(pthread_create(&reader, NULL, get_slowly, &lingering), 0);
+    while (!atomic_load(&lingering.is_inside)) usleep(100);
+    EXPECT_EQ(pthread_create(&closer, NULL, close_at_once, &lingering), 0);
+    /* New calls are turned away from when it begins; it must not end. */
+    while (put_text(lingering.engine, "other", "value", &error) == NORI_OK) usleep(100);
+    usleep(200000);
+    EXPECT(!atomic_load(&lingering.is_closed));
+    atomic_store(&lingering.may_leave, true);
+    pthread_join(reader, NULL);
+    pthread_join(closer, NULL);
+    EXPECT(atomic_load(&lingering.is_closed));
+    EXPECT_EQ(atomic_load(&lingering.failures), 0);
+    nori_destroy(lingering.engine);
+    remove_directory(&directory);
+}
