@@ -174,9 +174,11 @@ static inline struct nr_cached_block *find_in_bucket(_Atomic(struct nr_cached_bl
 {
     struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
     /* What a search looks at first lies behind the header: it comes while the header does. */
-    __builtin_prefetch((const uint8_t *)block + 64);
-    __builtin_prefetch((const uint8_t *)block + 128);
-    __builtin_prefetch((const uint8_t *)block + 192);
+    if (block) {
+        __builtin_prefetch((const uint8_t *)block + 64);
+        __builtin_prefetch((const uint8_t *)block + 128);
+        __builtin_prefetch((const uint8_t *)block + 192);
+    }
     while (block && (block->offset != offset || block->file_number != file_number))
         block = atomic_load_explicit(&block->next, memory_order_seq_cst);
     return block;
