@@ -56,7 +56,11 @@ fuzz() {
     return $status
 }
 
-[ -d "$seeds" ] || "$build/tests/fuzz/make_corpus" "$seeds"
+if [ ! -d "$seeds" ]; then # Whole or not at all.
+    rm -rf "$seeds.new"
+    "$build/tests/fuzz/make_corpus" "$seeds.new"
+    mv "$seeds.new" "$seeds"
+fi
 failed=0
 for target in $targets; do
     if [ "$what" = keep ]; then keep "$target" || failed=1; else fuzz "$target" || failed=1; fi
