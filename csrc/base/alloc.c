@@ -6,8 +6,6 @@
 
 #include "base/status.h"
 
-#define LARGE_PAGE_BYTES ((size_t)2 << 20)
-
 #ifdef NR_TEST
 #include <stdatomic.h>
 
@@ -113,10 +111,10 @@ void *nr_alloc_aligned(size_t alignment, size_t bytes)
 
 void *nr_alloc_large(size_t bytes)
 {
-    if (bytes < LARGE_PAGE_BYTES) return nr_alloc(bytes);
-    void *memory = nr_alloc_aligned(LARGE_PAGE_BYTES, bytes);
+    if (bytes < NR_LARGE_PAGE_BYTES) return nr_alloc(bytes);
+    void *memory = nr_alloc_aligned(NR_LARGE_PAGE_BYTES, bytes);
 #ifdef MADV_HUGEPAGE
-    if (memory) madvise(memory, bytes & ~(LARGE_PAGE_BYTES - 1), MADV_HUGEPAGE); /* A wish. */
+    if (memory) madvise(memory, bytes & ~(NR_LARGE_PAGE_BYTES - 1), MADV_HUGEPAGE); /* A wish. */
 #endif
     return memory;
 }

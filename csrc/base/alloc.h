@@ -11,7 +11,8 @@ void *nr_alloc(size_t bytes);
 void *nr_calloc(size_t count, size_t bytes); /* Checks the product. */
 void *nr_realloc(void *memory, size_t bytes);
 void *nr_alloc_aligned(size_t alignment, size_t bytes); /* A power of two; nr_free releases it. */
-/* For memory that is filled at once: where it is large, in large pages if the system has them. */
+/* For memory that is filled at once: where it is large, in large pages if the system has them, and aligned to them. */
+#define NR_LARGE_PAGE_BYTES ((size_t)2 << 20)
 void *nr_alloc_large(size_t bytes);
 void nr_free(void *memory); /* NULL is fine. */
 char *nr_strdup(const char *text);

@@ -88,4 +88,17 @@ bool nr_take_fixed64(nori_slice *input, uint64_t *value_out);
 bool nr_take_sized(nori_slice *input, nori_slice *bytes_out); /* varint length, then the bytes. Borrows. */
 bool nr_take_bytes(nori_slice *input, size_t size, nori_slice *bytes_out);
 
+/* How many bytes the two have in common at their front, up to 'limit'. */
+static inline size_t nr_common_prefix(const uint8_t *a, const uint8_t *b, size_t limit)
+{
+    size_t i = 0;
+    while (limit - i >= 8) {
+        uint64_t difference = nr_get_fixed64(a + i) ^ nr_get_fixed64(b + i);
+        if (difference != 0) return i + (size_t)__builtin_ctzll(difference) / 8;
+        i += 8;
+    }
+    while (i < limit && a[i] == b[i]) i++;
+    return i;
+}
+
 #endif

@@ -95,11 +95,11 @@ static nori_status write_merged(struct nr_bulk *bulk, struct nr_iter *iter, stru
     bool has_last = false;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_iter_seek_first(iter, err));
-    for (uint64_t i = 1; iter->valid; i++) {
+    for (uint64_t i = 1; iter->entry; i++) {
         if (i % POLL_ENTRIES == 0) NR_CHECK(nr_interrupt_poll(err));
-        if (!has_last || !nr_slice_equal(nr_buffer_slice(&last), iter->key)) {
-            NR_CHECK(write_entry(bulk, iter->key, iter->tag, iter->value, err));
-            NR_CHECK(nr_buffer_assign(&last, iter->key, err));
+        if (!has_last || !nr_slice_equal(nr_buffer_slice(&last), iter->entry->key)) {
+            NR_CHECK(write_entry(bulk, iter->entry->key, iter->entry->tag, iter->entry->value, err));
+            NR_CHECK(nr_buffer_assign(&last, iter->entry->key, err));
             has_last = true;
         }
         NR_CHECK(nr_iter_next(iter, err));

@@ -63,12 +63,12 @@ static nori_status write_entries(struct flush *flush, struct nori_error *err)
     struct nr_iter *iter = flush->iter;
     const struct nr_merge_context *context = flush->output.context;
     NR_CHECK(nr_iter_seek_first(iter, err));
-    while (iter->valid) {
+    while (iter->entry) {
         bool keep = false;
-        uint64_t bytes = iter->key.size + NR_TAG_BYTES + iter->value.size;
-        NR_CHECK(nr_survive_judge(&flush->survive, iter->key, iter->tag, iter->value, &keep, err));
-        if (keep) NR_CHECK(nr_output_add(&flush->output, iter->key, iter->tag, iter->value, err));
-        if (keep && context->note_entry) context->note_entry(context->note_arg, iter->key, bytes);
+        uint64_t bytes = iter->entry->key.size + NR_TAG_BYTES + iter->entry->value.size;
+        NR_CHECK(nr_survive_judge(&flush->survive, iter->entry->key, iter->entry->tag, iter->entry->value, &keep, err));
+        if (keep) NR_CHECK(nr_output_add(&flush->output, iter->entry->key, iter->entry->tag, iter->entry->value, err));
+        if (keep && context->note_entry) context->note_entry(context->note_arg, iter->entry->key, bytes);
         NR_CHECK(nr_output_admit(&flush->output, bytes, err));
         NR_CHECK(nr_iter_next(iter, err));
     }

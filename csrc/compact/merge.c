@@ -170,7 +170,7 @@ static nori_status find_adoptions(struct merge *merge, struct nori_error *err)
 static nori_status adopt(struct merge *merge, bool *is_adopted_out, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    nori_slice key = merge->iter->key;
+    nori_slice key = merge->iter->entry->key;
     *is_adopted_out = false;
     while (merge->adoption_next < merge->adoption_count &&
            !nr_bound_above(merge->adoptions[merge->adoption_next]->end, key)) {
@@ -208,7 +208,7 @@ static nori_status end_part(struct merge *merge, nori_slice key, struct nori_err
 static nori_status cut_if_due(struct merge *merge, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    nori_slice key = merge->iter->key;
+    nori_slice key = merge->iter->entry->key;
     if (nr_slice_equal(nr_buffer_slice(&merge->survive.key), key)) goto out;
     if (merge->output.is_full) NR_CHECK(nr_output_cut(&merge->output, key, err));
     if (!merge->output.builder && is_part_written(merge)) NR_CHECK(end_part(merge, key, err));
@@ -221,21 +221,21 @@ static nori_status merge_entry(struct merge *merge, struct nori_error *err)
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
     bool keep = false;
-    NR_CHECK(nr_fences_pass(&merge->fences, &merge->output, &iter->key, err));
+    NR_CHECK(nr_fences_pass(&merge->fences, &merge->output, &iter->entry->key, err));
     if (NR_UNLIKELY(merge->output.is_full || !merge->output.builder)) {
         NR_CHECK(cut_if_due(merge, err));
         if (merge->job->is_part) goto out;
     }
-    NR_CHECK(nr_survive_judge(&merge->survive, iter->key, iter->tag, iter->value, &keep, err));
+    NR_CHECK(nr_survive_judge(&merge->survive, iter->entry->key, iter->entry->tag, iter->entry->value, &keep, err));
     merge->job->entries_read++;
-    keep = keep && are_wanted(merge->job, nr_tag_sequence(iter->tag), nr_tag_sequence(iter->tag));
+    keep = keep && are_wanted(merge->job, nr_tag_sequence(iter->entry->tag), nr_tag_sequence(iter->entry->tag));
     if (keep) {
-        NR_CHECK(nr_output_add(&merge->output, iter->key, iter->tag, iter->value, err));
-        if (merge->job->counts_fresh && merge->survive.is_newest && nr_tag_type(iter->tag) != NR_TYPE_DELETE &&
-            nr_fresh_ask(&merge->fresh, iter->key))
+        NR_CHECK(nr_output_add(&merge->output, iter->entry->key, iter->entry->tag, iter->entry->value, err));
+        if (merge->job->counts_fresh && merge->survive.is_newest && nr_tag_type(iter->entry->tag) != NR_TYPE_DELETE &&
+            nr_fresh_ask(&merge->fresh, iter->entry->key))
             nr_table_builder_note_fresh(merge->output.builder);
     }
-    NR_CHECK(nr_output_admit(&merge->output, iter->key.size + NR_TAG_BYTES + iter->value.size, err));
+    NR_CHECK(nr_output_admit(&merge->output, iter->entry->key.size + NR_TAG_BYTES + iter->entry->value.size, err));
     NR_CHECK(nr_iter_next(iter, err));
 out:
     return rc;
@@ -245,11 +245,11 @@ static nori_status merge_target(struct merge *merge, const struct nr_merge_targe
 {
     nori_status rc = NORI_OK;
     struct nr_iter *iter = merge->iter;
-    if (!merge->is_done && iter->valid && nr_slice_compare(iter->key, target->start) < 0) {
+    if (!merge->is_done && iter->entry && nr_slice_compare(iter->entry->key, target->start) < 0) {
         rc = NR_FAIL(err, NORI_CORRUPTION, "an entry of the merge lies before its target");
         goto out;
     }
-    while (!merge->is_done && !merge->job->is_part && iter->valid && nr_bound_above(target->end, iter->key)) {
+    while (!merge->is_done && !merge->job->is_part && iter->entry && nr_bound_above(target->end, iter->entry->key)) {
         bool is_adopted = false;
         if (merge->adoption_next < merge->adoption_count) NR_CHECK(adopt(merge, &is_adopted, err));
         if (!is_adopted) NR_CHECK(merge_entry(merge, err));
@@ -400,12 +400,12 @@ static nori_status merge_targets(struct merge *merge, struct nori_error *err)
     size_t count = shares_tables(merge) ? job->target_count : 1;
     for (size_t i = 0; i < job->target_count && !job->is_part; i += count) {
         NR_CHECK(merge_group(merge, &job->targets[i], count, err));
-        bool is_left = i + count < job->target_count && !merge->is_done && merge->iter->valid;
+        bool is_left = i + count < job->target_count && !merge->is_done && merge->iter->entry;
         if (is_left && !job->is_part && is_part_written(merge))
             NR_CHECK(end_part(merge, job->targets[i + count].start, err));
     }
     /* A table that holds its entries out of order can come to this. */
-    if (!job->is_part && !merge->is_done && merge->iter->valid)
+    if (!job->is_part && !merge->is_done && merge->iter->entry)
         rc = NR_FAIL(err, NORI_CORRUPTION, "an entry of the merge lies behind its last target");
 out:
     return rc;

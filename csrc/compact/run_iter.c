@@ -56,26 +56,16 @@ out:
     return rc;
 }
 
-/* Shows what the table's iterator stands on. */
-static inline void show(struct run_iter *iter)
-{
-    const struct nr_iter *table_iter = iter->table_iter;
-    iter->base.valid = true;
-    iter->base.key = table_iter->key;
-    iter->base.tag = table_iter->tag;
-    iter->base.value = table_iter->value;
-}
-
 /* Stands on the table iterator's entry; if it has none, on the first of the slices behind it. */
 static nori_status settle_forward(struct run_iter *iter, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    while (!iter->table_iter->valid) {
+    while (!iter->table_iter->entry) {
         if (iter->current + 1 >= iter->last) goto out;
         NR_CHECK(open_slice(iter, iter->current + 1, err));
         NR_CHECK(nr_iter_seek_first(iter->table_iter, err));
     }
-    show(iter);
+    nr_iter_show_same(&iter->base, iter->table_iter);
 out:
     return rc;
 }
@@ -83,12 +73,12 @@ out:
 static nori_status settle_backward(struct run_iter *iter, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    while (!iter->table_iter->valid) {
+    while (!iter->table_iter->entry) {
         if (iter->current <= iter->first) goto out;
         NR_CHECK(open_slice(iter, iter->current - 1, err));
         NR_CHECK(nr_iter_seek_last(iter->table_iter, err));
     }
-    show(iter);
+    nr_iter_show_same(&iter->base, iter->table_iter);
 out:
     return rc;
 }
@@ -97,7 +87,7 @@ static nori_status run_iter_seek(struct nr_iter *base, nori_slice key, uint64_t 
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     size_t index = NR_MAX(nr_run_seek(iter->run, key), iter->first);
     if (index >= iter->last) goto out;
     NR_CHECK(open_slice(iter, index, err));
@@ -111,7 +101,7 @@ static nori_status run_iter_seek_back(struct nr_iter *base, nori_slice key, uint
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     if (iter->first == iter->last) goto out;
     size_t index = NR_MIN(nr_run_seek(iter->run, key), iter->last - 1);
     if (index < iter->first) goto out;
@@ -126,7 +116,7 @@ static nori_status run_iter_seek_first(struct nr_iter *base, struct nori_error *
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     if (iter->first == iter->last) goto out;
     NR_CHECK(open_slice(iter, iter->first, err));
     NR_CHECK(nr_iter_seek_first(iter->table_iter, err));
@@ -139,7 +129,7 @@ static nori_status run_iter_seek_last(struct nr_iter *base, struct nori_error *e
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     if (iter->first == iter->last) goto out;
     NR_CHECK(open_slice(iter, iter->last - 1, err));
     NR_CHECK(nr_iter_seek_last(iter->table_iter, err));
@@ -152,12 +142,10 @@ static nori_status run_iter_next(struct nr_iter *base, struct nori_error *err)
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    iter->table_iter->entry = base->entry;
+    base->entry = NULL;
     NR_CHECK(nr_iter_next(iter->table_iter, err));
-    if (NR_LIKELY(iter->table_iter->valid))
-        show(iter);
-    else
-        NR_CHECK(settle_forward(iter, err));
+    NR_CHECK(settle_forward(iter, err));
 out:
     return rc;
 }
@@ -166,12 +154,10 @@ static nori_status run_iter_prev(struct nr_iter *base, struct nori_error *err)
 {
     struct run_iter *iter = (struct run_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    iter->table_iter->entry = base->entry;
+    base->entry = NULL;
     NR_CHECK(nr_iter_prev(iter->table_iter, err));
-    if (NR_LIKELY(iter->table_iter->valid))
-        show(iter);
-    else
-        NR_CHECK(settle_backward(iter, err));
+    NR_CHECK(settle_backward(iter, err));
 out:
     return rc;
 }

@@ -135,10 +135,10 @@ static nori_status read_last(struct nori_engine *engine, struct nr_buffer *key, 
     *found_out = false;
     NR_CHECK(nr_view_iter_create(engine, view, moment, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, err));
     NR_CHECK(nr_iter_seek_last(iter, err));
-    if (iter->valid) {
+    if (iter->entry) {
         *found_out = true;
-        NR_CHECK(nr_buffer_assign(key, iter->key, err));
-        NR_CHECK(nr_buffer_assign(value, iter->value, err));
+        NR_CHECK(nr_buffer_assign(key, iter->entry->key, err));
+        NR_CHECK(nr_buffer_assign(value, iter->entry->value, err));
     }
 out:
     nr_iter_destroy(iter);

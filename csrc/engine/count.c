@@ -11,7 +11,7 @@ static nori_status count_visible(struct nori_engine *engine, unsigned stripe, st
     nori_status rc = NORI_OK;
     NR_CHECK(nr_view_iter_create(engine, view, moment, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, err));
     NR_CHECK(nr_iter_seek_first(iter, err));
-    while (iter->valid) {
+    while (iter->entry) {
         count++;
         NR_CHECK(nr_iter_next(iter, err));
         if ((count & 255) != 0) continue;

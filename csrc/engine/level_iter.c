@@ -20,7 +20,7 @@ static void close_slot(struct level_iter *iter)
 {
     nr_iter_destroy(iter->child);
     iter->child = NULL;
-    iter->base.valid = false;
+    iter->base.entry = NULL;
 }
 
 static nori_status open_slot(struct level_iter *iter, size_t index, struct nori_error *err)
@@ -51,35 +51,26 @@ static nori_status open_slot(struct level_iter *iter, size_t index, struct nori_
     return rc;
 }
 
-static void adopt(struct level_iter *iter)
-{
-    iter->base.valid = iter->child && iter->child->valid;
-    if (!iter->base.valid) return;
-    iter->base.key = iter->child->key;
-    iter->base.tag = iter->child->tag;
-    iter->base.value = iter->child->value;
-}
-
-/* The child stands nowhere: on to the next slot that has something. */
+/* Shows what the child does; if it stands nowhere, goes on to the next slot that has something. */
 static nori_status go_forward(struct level_iter *iter, struct nori_error *err)
 {
-    while (!iter->child->valid && iter->slot_index < iter->last_slot) {
+    while (!iter->child->entry && iter->slot_index < iter->last_slot) {
         nori_status rc = open_slot(iter, iter->slot_index + 1, err);
         if (rc == NORI_OK) rc = nr_iter_seek_first(iter->child, err);
         if (rc != NORI_OK) return rc;
     }
-    adopt(iter);
+    nr_iter_show_same(&iter->base, iter->child);
     return NORI_OK;
 }
 
 static nori_status go_back(struct level_iter *iter, struct nori_error *err)
 {
-    while (!iter->child->valid && iter->slot_index > iter->first_slot) {
+    while (!iter->child->entry && iter->slot_index > iter->first_slot) {
         nori_status rc = open_slot(iter, iter->slot_index - 1, err);
         if (rc == NORI_OK) rc = nr_iter_seek_last(iter->child, err);
         if (rc != NORI_OK) return rc;
     }
-    adopt(iter);
+    nr_iter_show_same(&iter->base, iter->child);
     return NORI_OK;
 }
 
@@ -93,7 +84,7 @@ static size_t slot_for(const struct level_iter *iter, nori_slice key)
 static nori_status level_seek(struct nr_iter *base, nori_slice key, uint64_t tag, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
-    base->valid = false;
+    base->entry = NULL;
     nori_status rc = open_slot(iter, slot_for(iter, key), err);
     if (rc == NORI_OK) rc = nr_iter_seek(iter->child, key, tag, err);
     return rc == NORI_OK ? go_forward(iter, err) : rc;
@@ -102,7 +93,7 @@ static nori_status level_seek(struct nr_iter *base, nori_slice key, uint64_t tag
 static nori_status level_seek_back(struct nr_iter *base, nori_slice key, uint64_t tag, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
-    base->valid = false;
+    base->entry = NULL;
     nori_status rc = open_slot(iter, slot_for(iter, key), err);
     if (rc == NORI_OK) rc = nr_iter_seek_back(iter->child, key, tag, err);
     return rc == NORI_OK ? go_back(iter, err) : rc;
@@ -111,7 +102,7 @@ static nori_status level_seek_back(struct nr_iter *base, nori_slice key, uint64_
 static nori_status level_seek_first(struct nr_iter *base, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
-    base->valid = false;
+    base->entry = NULL;
     nori_status rc = open_slot(iter, iter->first_slot, err);
     if (rc == NORI_OK) rc = nr_iter_seek_first(iter->child, err);
     return rc == NORI_OK ? go_forward(iter, err) : rc;
@@ -120,7 +111,7 @@ static nori_status level_seek_first(struct nr_iter *base, struct nori_error *err
 static nori_status level_seek_last(struct nr_iter *base, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
-    base->valid = false;
+    base->entry = NULL;
     nori_status rc = open_slot(iter, iter->last_slot, err);
     if (rc == NORI_OK) rc = nr_iter_seek_last(iter->child, err);
     return rc == NORI_OK ? go_back(iter, err) : rc;
@@ -129,33 +120,19 @@ static nori_status level_seek_last(struct nr_iter *base, struct nori_error *err)
 static nori_status level_next(struct nr_iter *base, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
+    iter->child->entry = base->entry;
+    base->entry = NULL;
     nori_status rc = nr_iter_next(iter->child, err);
-    if (rc != NORI_OK) {
-        base->valid = false;
-        return rc;
-    }
-    if (NR_UNLIKELY(!iter->child->valid)) {
-        base->valid = false;
-        return go_forward(iter, err);
-    }
-    adopt(iter);
-    return NORI_OK;
+    return rc == NORI_OK ? go_forward(iter, err) : rc;
 }
 
 static nori_status level_prev(struct nr_iter *base, struct nori_error *err)
 {
     struct level_iter *iter = (struct level_iter *)base;
+    iter->child->entry = base->entry;
+    base->entry = NULL;
     nori_status rc = nr_iter_prev(iter->child, err);
-    if (rc != NORI_OK) {
-        base->valid = false;
-        return rc;
-    }
-    if (NR_UNLIKELY(!iter->child->valid)) {
-        base->valid = false;
-        return go_back(iter, err);
-    }
-    adopt(iter);
-    return NORI_OK;
+    return rc == NORI_OK ? go_back(iter, err) : rc;
 }
 
 static void level_destroy(struct nr_iter *base)

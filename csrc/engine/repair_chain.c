@@ -120,20 +120,18 @@ static bool is_doubtful(struct chain_iter *iter, nori_slice key, uint64_t tag)
 static nori_status settle(struct chain_iter *iter, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    iter->base.valid = false;
+    iter->base.entry = NULL;
     for (;;) {
-        while (!iter->pieces || !iter->pieces->valid) {
+        while (!iter->pieces || !iter->pieces->entry) {
             if (iter->next_piece == iter->chain->count) goto out;
             NR_CHECK(open_piece(iter, err));
         }
-        if (iter->repair->keeps_doubtful || !is_doubtful(iter, iter->pieces->key, iter->pieces->tag)) break;
+        if (iter->repair->keeps_doubtful || !is_doubtful(iter, iter->pieces->entry->key, iter->pieces->entry->tag))
+            break;
         nr_repair_drop(iter->repair, iter->reach->finding, 1);
         NR_CHECK(nr_iter_next(iter->pieces, err));
     }
-    iter->base.valid = true;
-    iter->base.key = iter->pieces->key;
-    iter->base.tag = iter->pieces->tag;
-    iter->base.value = iter->pieces->value;
+    nr_iter_show_one(&iter->base, iter->pieces->entry);
 out:
     return rc;
 }
@@ -152,7 +150,7 @@ static nori_status chain_next(struct nr_iter *base, struct nori_error *err)
 {
     struct chain_iter *iter = (struct chain_iter *)base;
     nori_status rc = nr_iter_next(iter->pieces, err);
-    base->valid = false;
+    base->entry = NULL;
     return rc == NORI_OK ? settle(iter, err) : rc;
 }
 

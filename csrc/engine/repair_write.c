@@ -115,8 +115,8 @@ static nori_status write_entry(struct writing *writing, const struct nr_iter *it
 {
     struct nr_output *output = &writing->output;
     nori_status rc = NORI_OK;
-    if (output->is_full) NR_CHECK(nr_output_cut(output, iter->key, err));
-    NR_CHECK(nr_output_add(output, iter->key, tag, iter->value, err));
+    if (output->is_full) NR_CHECK(nr_output_cut(output, iter->entry->key, err));
+    NR_CHECK(nr_output_add(output, iter->entry->key, tag, iter->entry->value, err));
     nr_table_builder_note_fresh(output->builder);
     writing->repair->report->entries++;
     writing->repair->sequence = NR_MAX(writing->repair->sequence, nr_tag_sequence(tag));
@@ -131,18 +131,18 @@ static nori_status write_unplaced(struct writing *writing, bool is_contested, st
     struct nr_repair *repair = writing->repair;
     struct nr_iter *iter = writing->unplaced;
     nori_status rc = NORI_OK;
-    uint64_t tag = nr_tag(1, (enum nr_entry_type)nr_tag_type(iter->tag));
-    bool is_hidden = nr_tombstones_covering(writing->tombstones, iter->key, NR_MAX_SEQUENCE) > 0;
+    uint64_t tag = nr_tag(1, (enum nr_entry_type)nr_tag_type(iter->entry->tag));
+    bool is_hidden = nr_tombstones_covering(writing->tombstones, iter->entry->key, NR_MAX_SEQUENCE) > 0;
     bool is_doubtful = is_contested || is_hidden;
 
-    NR_CHECK(nr_buffer_assign(&writing->key, iter->key, err));
+    NR_CHECK(nr_buffer_assign(&writing->key, iter->entry->key, err));
     if (!is_doubtful || (repair->keeps_doubtful && !is_contested))
         NR_CHECK(write_entry(writing, iter, tag, err));
     else
         nr_repair_drop(repair, NR_REPAIR_NO_FINDING, 1);
     do {
         NR_CHECK(step(writing, iter, err));
-    } while (iter->valid && nr_slice_equal(iter->key, nr_buffer_slice(&writing->key)));
+    } while (iter->entry && nr_slice_equal(iter->entry->key, nr_buffer_slice(&writing->key)));
 out:
     return rc;
 }
@@ -151,13 +151,14 @@ static nori_status write_placed(struct writing *writing, struct nori_error *err)
 {
     struct nr_iter *iter = writing->placed;
     nori_status rc = NORI_OK;
-    bool keep = false, is_contested = writing->unplaced->valid && nr_slice_equal(writing->unplaced->key, iter->key);
-    NR_CHECK(nr_survive_judge(&writing->survive, iter->key, iter->tag, iter->value, &keep, err));
+    bool keep = false,
+         is_contested = writing->unplaced->entry && nr_slice_equal(writing->unplaced->entry->key, iter->entry->key);
+    NR_CHECK(nr_survive_judge(&writing->survive, iter->entry->key, iter->entry->tag, iter->entry->value, &keep, err));
     if (is_contested) NR_CHECK(write_unplaced(writing, true, err));
     if (keep && is_contested && !writing->repair->keeps_doubtful)
         nr_repair_drop(writing->repair, NR_REPAIR_NO_FINDING, 1);
     else if (keep)
-        NR_CHECK(write_entry(writing, iter, iter->tag, err));
+        NR_CHECK(write_entry(writing, iter, iter->entry->tag, err));
     NR_CHECK(step(writing, iter, err));
 out:
     return rc;
@@ -167,8 +168,9 @@ static nori_status write_entries(struct writing *writing, struct nori_error *err
 {
     const struct nr_iter *placed = writing->placed, *unplaced = writing->unplaced;
     nori_status rc = NORI_OK;
-    while (placed->valid || unplaced->valid) {
-        bool is_placed = !unplaced->valid || (placed->valid && nr_slice_compare(placed->key, unplaced->key) <= 0);
+    while (placed->entry || unplaced->entry) {
+        bool is_placed =
+            !unplaced->entry || (placed->entry && nr_slice_compare(placed->entry->key, unplaced->entry->key) <= 0);
         if (is_placed)
             NR_CHECK(write_placed(writing, err));
         else

@@ -6,6 +6,8 @@
 
 #include "base/alloc.h"
 
+#define ENTRIES_BETWEEN_POLLS 256
+
 enum place {
     PLACE_FRONT, /* Before the first entry in the scan's direction. */
     PLACE_AFTER, /* Behind 'place_key': it was handed out. */
@@ -26,7 +28,8 @@ struct nori_scan {
     uint64_t left;       /* Of the limit. */
     struct nr_view *view;
     struct nr_iter *iter; /* Over 'view'; NULL: to be made. */
-    bool is_positioned;   /* The iterator stands where 'place' says. */
+    bool is_positioned;   /* The iterator stands where 'place' says, */
+    bool is_step_due;     /* or, as it was handed out, one before that. */
     struct nr_read read;
     enum place place;
     struct nr_buffer place_key;
@@ -163,7 +166,7 @@ static nori_status seek_front(struct nori_scan *scan, struct nr_iter *iter, stru
     if (!scan->is_reverse) return nr_iter_seek(iter, nr_buffer_slice(&scan->start), UINT64_MAX, err);
     if (scan->end.infinite) return nr_iter_seek_last(iter, err);
     nori_status rc = nr_iter_seek_back(iter, scan->end.key, 0, err);
-    if (rc == NORI_OK && iter->valid && !nr_bound_above(scan->end, iter->key)) rc = nr_iter_prev(iter, err);
+    if (rc == NORI_OK && iter->entry && !nr_bound_above(scan->end, iter->entry->key)) rc = nr_iter_prev(iter, err);
     return rc;
 }
 
@@ -173,9 +176,29 @@ static nori_status find_place(struct nori_scan *scan, struct nr_iter *iter, stru
     nori_slice key = nr_buffer_slice(&scan->place_key);
     if (scan->place == PLACE_FRONT) return seek_front(scan, iter, err);
     nori_status rc = scan->is_reverse ? nr_iter_seek_back(iter, key, 0, err) : nr_iter_seek(iter, key, UINT64_MAX, err);
-    if (rc == NORI_OK && scan->place == PLACE_AFTER && iter->valid && nr_slice_equal(iter->key, key))
+    if (rc == NORI_OK && scan->place == PLACE_AFTER && iter->entry && nr_slice_equal(iter->entry->key, key))
         rc = step(scan, iter, err);
     return rc;
+}
+
+/* How many entries of the iterator's window are to be handed out, 'most' at most: those within bounds, the scan's way.
+ */
+static size_t count_at_hand(const struct nori_scan *scan, const struct nr_iter *iter, size_t most)
+{
+    size_t count = (size_t)(scan->is_reverse ? iter->entry - iter->first : iter->last - iter->entry) + 1;
+    const struct nr_entry *end = scan->is_reverse ? iter->first : iter->last;
+    if (NR_UNLIKELY(!is_in_bounds(scan, end->key))) count = is_in_bounds(scan, iter->entry->key) ? 1 : 0;
+    return NR_MIN(count, most);
+}
+
+/* Takes scan->iter, over the current view, to the next entry to hand out. It counts as standing elsewhere until the
+ * chunk is complete. */
+static nori_status take_position(struct nori_scan *scan, struct nori_error *err)
+{
+    bool is_positioned = scan->is_positioned;
+    scan->is_positioned = false;
+    if (!is_positioned) return find_place(scan, scan->iter, err);
+    return scan->is_step_due ? step(scan, scan->iter, err) : NORI_OK;
 }
 
 static nori_status reserve_entries(struct nori_scan *scan, size_t count, struct nori_error *err)
@@ -189,24 +212,48 @@ static nori_status reserve_entries(struct nori_scan *scan, size_t count, struct 
     return NORI_OK;
 }
 
-/* Copies entries into scan->bytes; their slices hold sizes only, until the buffer has come to rest. */
+/* Copies an entry into scan->bytes. Its slices hold sizes only, until the buffer has come to rest. */
+static inline nori_status copy_entry(struct nori_scan *scan, const struct nr_entry *entry, struct nori_entry *copy,
+                                     struct nori_error *err)
+{
+    struct nr_buffer *bytes = &scan->bytes;
+    size_t size = entry->key.size + entry->value.size;
+    if (NR_UNLIKELY(bytes->capacity - bytes->size < size)) {
+        nori_status rc = nr_buffer_reserve(bytes, size, err);
+        if (rc != NORI_OK) return rc;
+    }
+    uint8_t *to = bytes->data + bytes->size;
+    if (entry->key.size) memcpy(to, entry->key.data, entry->key.size);
+    if (entry->value.size) memcpy(to + entry->key.size, entry->value.data, entry->value.size);
+    bytes->size += size;
+    copy->key.size = entry->key.size;
+    copy->value.size = entry->value.size;
+    return NORI_OK;
+}
+
+/* Window by window. */
 static nori_status fill(struct nori_scan *scan, size_t max_count, size_t max_bytes, size_t *count_out,
                         struct nori_error *err)
 {
     struct nr_iter *iter = scan->iter;
-    size_t count = 0;
+    size_t count = 0, polled = 0;
     nori_status rc = NORI_OK;
-    while (iter->valid && count < max_count && (count == 0 || scan->bytes.size < max_bytes)) {
-        if (NR_UNLIKELY(!is_in_bounds(scan, iter->key))) break;
-        NR_CHECK(reserve_entries(scan, count + 1, err));
-        NR_CHECK(nr_buffer_append(&scan->bytes, iter->key, err));
-        NR_CHECK(nr_buffer_append(&scan->bytes, iter->value, err));
-        scan->entries[count].key.size = iter->key.size;
-        scan->entries[count].value.size = iter->value.size;
-        count++;
+    while (iter->entry && count < max_count && (count == 0 || scan->bytes.size < max_bytes)) {
+        size_t end = count + count_at_hand(scan, iter, max_count - count);
+        if (NR_UNLIKELY(end == count)) break;
+        NR_CHECK(reserve_entries(scan, end, err));
+        for (;;) {
+            NR_CHECK(copy_entry(scan, iter->entry, &scan->entries[count++], err));
+            if (count == end || scan->bytes.size >= max_bytes) break;
+            iter->entry += scan->is_reverse ? -1 : 1;
+        }
+        if (count == max_count) break;
         NR_CHECK(step(scan, iter, err));
-        if ((count & 255) == 0) NR_CHECK(nr_interrupt_poll(err));
+        if (count - polled < ENTRIES_BETWEEN_POLLS) continue;
+        NR_CHECK(nr_interrupt_poll(err));
+        polled = count;
     }
+    scan->is_step_due = count == max_count;
 out:
     *count_out = count;
     return rc;
@@ -233,8 +280,7 @@ static nori_status next_chunk(struct nori_scan *scan, size_t max_count, size_t m
     if (max_count > scan->left) max_count = (size_t)scan->left;
     if (scan->place == PLACE_END || max_count == 0) goto out;
     NR_CHECK(refresh_view(scan, err));
-    if (!scan->is_positioned) NR_CHECK(find_place(scan, scan->iter, err));
-    scan->is_positioned = false;
+    NR_CHECK(take_position(scan, err));
     NR_CHECK(fill(scan, max_count, max_bytes, &count, err));
     point_entries(scan, count);
     if (count > 0) NR_CHECK(nr_buffer_assign(&scan->place_key, scan->entries[count - 1].key, err));
@@ -298,10 +344,10 @@ nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct 
     NR_CHECK(refresh_view(scan, err));
     scan->is_positioned = false; /* The cursor's place stays; its iterator goes through what is left. */
     NR_CHECK(find_place(scan, scan->iter, err));
-    while (scan->iter->valid && count < scan->left && is_in_bounds(scan, scan->iter->key)) {
+    while (scan->iter->entry && count < scan->left && is_in_bounds(scan, scan->iter->entry->key)) {
         count++;
         NR_CHECK(step(scan, scan->iter, err));
-        if ((count & 255) == 0) NR_CHECK(nr_interrupt_poll(err));
+        if (count % ENTRIES_BETWEEN_POLLS == 0) NR_CHECK(nr_interrupt_poll(err));
     }
     *count_out = count;
 out:

@@ -1,6 +1,9 @@
-/* Going forward, the source stands on the entry that is shown, and the key left last is kept in a buffer, so that its
- * older entries are known when they come. Going back, the entries of a key come oldest first: key and value of the best
- * so far are kept in buffers, and the source stands on the next key's side of the entry that is shown. */
+/* Most entries are the only one of their key, and puts the reader may see: as many of them as follow one another in the
+ * source's window are shown as they lie there. The source stands on one of those that are shown.
+ *
+ * Where there is more to a key: going forward, the key left last is kept in a buffer, so that its older entries are
+ * known when they come. Going back, the entries of a key come oldest first: key and value of the best so far are kept
+ * in buffers, and the source stands on the next key's side of the entry that is shown. */
 #include "iter/visible.h"
 
 #include "base/alloc.h"
@@ -20,10 +23,12 @@ struct visible_iter {
     size_t hint;                      /* Fragment near the current key. */
     uint64_t sequence;
     uint64_t now_ms;
-    uint64_t skip_count; /* Entries passed over since the iterator was made. */
-    bool is_backward;
-    struct nr_buffer key;   /* Forward: the key left last. Backward: the key shown. */
-    struct nr_buffer value; /* Backward: the stored value of the entry shown. */
+    uint64_t skip_count;    /* Entries passed over since the iterator was made. */
+    bool is_backward;       /* How it came to what is shown. */
+    bool is_gathered;       /* What is shown was put together from the key's entries; the source is past them. */
+    struct nr_entry shown;  /* Where what is shown does not lie in the source's window like that. */
+    struct nr_buffer key;   /* Forward: the key left last. Gathered: the key shown. */
+    struct nr_buffer value; /* Gathered: the stored value of the entry shown. */
 };
 
 bool nr_entry_expiry(unsigned type, nori_slice *value, uint64_t *expires_at_ms_out)
@@ -86,6 +91,50 @@ static inline nori_status judge(struct visible_iter *visible, nori_slice key, ui
     return NORI_OK;
 }
 
+/* Shown whatever comes before and behind it, if that is of other keys. */
+static inline bool is_plain(const struct visible_iter *visible, const struct nr_entry *entry)
+{
+    return nr_tag_type(entry->tag) == NR_TYPE_PUT && nr_tag_sequence(entry->tag) <= visible->sequence;
+}
+
+/* Shows the source's entry, and those behind it in its window that are plain. */
+static inline void show_forward(struct visible_iter *visible, nori_slice value)
+{
+    const struct nr_iter *source = visible->source;
+    const struct nr_entry *first = source->entry, *last = first;
+    visible->is_backward = visible->is_gathered = false;
+    if (NR_UNLIKELY(value.data != first->value.data)) {
+        visible->shown = (struct nr_entry){first->key, first->tag, value};
+        nr_iter_show_one(&visible->base, &visible->shown);
+        return;
+    }
+    if (!visible->tombstones) {
+        while (last != source->last && is_plain(visible, last + 1) && !is_same_key(last->key, last[1].key)) last++;
+    }
+    nr_iter_show_window(&visible->base, first, first, last);
+}
+
+/* The same going back. The window's first entry is left out: newer ones of its key may lie before it. */
+static inline bool show_backward(struct visible_iter *visible)
+{
+    struct nr_iter *source = visible->source;
+    const struct nr_entry *last = source->entry, *first = last + 1;
+    if (visible->tombstones) return false;
+    while (first - 1 != source->first && is_plain(visible, first - 1) && !is_same_key(first[-1].key, first[-2].key))
+        first--;
+    if (first > last) return false;
+    visible->is_backward = true;
+    visible->is_gathered = false;
+    nr_iter_show_window(&visible->base, first, last, last);
+    return true;
+}
+
+/* Puts the source on the entry that is shown, which is not a gathered one. */
+static inline void come_along(struct visible_iter *visible)
+{
+    if (visible->base.entry != &visible->shown) visible->source->entry = visible->base.entry;
+}
+
 /* Steps over the source's entry; after many of one key jumps to where the next one that matters can be: behind them, or
  * at the newest entry the reader may see. */
 static inline nori_status skip_forward(struct visible_iter *visible, unsigned *step_count, bool is_too_new,
@@ -98,7 +147,7 @@ static inline nori_status skip_forward(struct visible_iter *visible, unsigned *s
         NR_CHECK(nr_iter_next(source, err));
     } else {
         *step_count = 0;
-        NR_CHECK(keep(&visible->key, source->key, err));
+        NR_CHECK(keep(&visible->key, source->entry->key, err));
         NR_CHECK(
             nr_iter_seek(source, nr_buffer_slice(&visible->key), is_too_new ? nr_tag_seek(visible->sequence) : 0, err));
     }
@@ -111,39 +160,36 @@ out:
 static nori_status settle_forward(struct visible_iter *visible, bool is_behind, struct nori_error *err)
 {
     struct nr_iter *source = visible->source;
+    const struct nr_entry *entry;
     nori_status rc = NORI_OK;
     unsigned old_count = 0, new_count = 0;
-    visible->base.valid = false;
-    visible->is_backward = false;
-    while (source->valid) {
+    visible->base.entry = NULL;
+    while ((entry = source->entry)) {
         bool is_shown = false;
-        if (is_behind && is_same_key(source->key, nr_buffer_slice(&visible->key))) {
+        if (is_behind && is_same_key(entry->key, nr_buffer_slice(&visible->key))) {
             /* An entry that has the least tag there is would be found by the jump again. */
-            if (source->tag == 0) old_count = 0;
+            if (entry->tag == 0) old_count = 0;
             NR_CHECK(skip_forward(visible, &old_count, false, err));
             continue;
         }
         old_count = 0;
-        if (NR_UNLIKELY(nr_tag_sequence(source->tag) > visible->sequence)) {
-            if (new_count == 0 || !is_same_key(source->key, nr_buffer_slice(&visible->key))) {
+        if (NR_UNLIKELY(nr_tag_sequence(entry->tag) > visible->sequence)) {
+            if (new_count == 0 || !is_same_key(entry->key, nr_buffer_slice(&visible->key))) {
                 new_count = 0;
                 is_behind = false;
-                NR_CHECK(keep(&visible->key, source->key, err));
+                NR_CHECK(keep(&visible->key, entry->key, err));
             }
             NR_CHECK(skip_forward(visible, &new_count, true, err));
             continue;
         }
         new_count = 0;
-        nori_slice value = source->value;
-        NR_CHECK(judge(visible, source->key, source->tag, &value, &is_shown, err));
+        nori_slice value = entry->value;
+        NR_CHECK(judge(visible, entry->key, entry->tag, &value, &is_shown, err));
         if (NR_LIKELY(is_shown)) {
-            visible->base.valid = true;
-            visible->base.key = source->key;
-            visible->base.tag = source->tag;
-            visible->base.value = value;
+            show_forward(visible, value);
             break;
         }
-        NR_CHECK(keep(&visible->key, source->key, err));
+        NR_CHECK(keep(&visible->key, entry->key, err));
         is_behind = true;
         NR_CHECK(count_skip(visible, err));
         NR_CHECK(nr_iter_next(source, err));
@@ -160,25 +206,26 @@ static nori_status gather_key(struct visible_iter *visible, uint64_t *tag_out, s
     nori_status rc = NORI_OK;
     unsigned step_count = 0;
     *tag_out = nr_tag(0, NR_TYPE_DELETE);
-    NR_CHECK(keep(&visible->key, source->key, err));
+    NR_CHECK(keep(&visible->key, source->entry->key, err));
     do {
         if (NR_UNLIKELY(++step_count > STEPS_BEFORE_SEEK)) {
             nori_slice key = nr_buffer_slice(&visible->key);
             NR_CHECK(nr_iter_seek(source, key, nr_tag_seek(visible->sequence), err));
-            if (source->valid && is_same_key(source->key, key)) {
-                *tag_out = source->tag;
-                NR_CHECK(keep(&visible->value, source->value, err));
+            if (source->entry && is_same_key(source->entry->key, key)) {
+                *tag_out = source->entry->tag;
+                NR_CHECK(keep(&visible->value, source->entry->value, err));
             }
             NR_CHECK(nr_iter_seek_back(source, key, UINT64_MAX, err));
             break;
         }
-        if (nr_tag_sequence(source->tag) <= visible->sequence) {
-            *tag_out = source->tag;
-            if (nr_tag_type(source->tag) != NR_TYPE_DELETE) NR_CHECK(keep(&visible->value, source->value, err));
+        if (nr_tag_sequence(source->entry->tag) <= visible->sequence) {
+            *tag_out = source->entry->tag;
+            if (nr_tag_type(source->entry->tag) != NR_TYPE_DELETE)
+                NR_CHECK(keep(&visible->value, source->entry->value, err));
         }
         if (step_count > 1) NR_CHECK(count_skip(visible, err));
         NR_CHECK(nr_iter_prev(source, err));
-    } while (source->valid && is_same_key(source->key, nr_buffer_slice(&visible->key)));
+    } while (source->entry && is_same_key(source->entry->key, nr_buffer_slice(&visible->key)));
 out:
     return rc;
 }
@@ -186,19 +233,18 @@ out:
 static nori_status settle_backward(struct visible_iter *visible, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    visible->base.valid = false;
-    visible->is_backward = true;
-    while (visible->source->valid) {
+    visible->base.entry = NULL;
+    while (visible->source->entry) {
         uint64_t tag;
         bool is_shown;
+        if (NR_LIKELY(show_backward(visible))) break;
         NR_CHECK(gather_key(visible, &tag, err));
         nori_slice value = nr_buffer_slice(&visible->value);
         NR_CHECK(judge(visible, nr_buffer_slice(&visible->key), tag, &value, &is_shown, err));
-        if (NR_LIKELY(is_shown)) {
-            visible->base.valid = true;
-            visible->base.key = nr_buffer_slice(&visible->key);
-            visible->base.tag = tag;
-            visible->base.value = value;
+        if (is_shown) {
+            visible->shown = (struct nr_entry){nr_buffer_slice(&visible->key), tag, value};
+            visible->is_backward = visible->is_gathered = true;
+            nr_iter_show_one(&visible->base, &visible->shown);
             break;
         }
         NR_CHECK(count_skip(visible, err));
@@ -211,7 +257,7 @@ static nori_status visible_seek(struct nr_iter *base, nori_slice key, uint64_t t
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     NR_CHECK(nr_iter_seek(visible->source, key, nr_tag_seek(visible->sequence), err));
     NR_CHECK(settle_forward(visible, false, err));
 out:
@@ -223,7 +269,7 @@ static nori_status visible_seek_back(struct nr_iter *base, nori_slice key, uint6
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     NR_CHECK(nr_iter_seek_back(visible->source, key, 0, err));
     NR_CHECK(settle_backward(visible, err));
 out:
@@ -234,7 +280,7 @@ static nori_status visible_seek_first(struct nr_iter *base, struct nori_error *e
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     NR_CHECK(nr_iter_seek_first(visible->source, err));
     NR_CHECK(settle_forward(visible, false, err));
 out:
@@ -245,7 +291,7 @@ static nori_status visible_seek_last(struct nr_iter *base, struct nori_error *er
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
     NR_CHECK(nr_iter_seek_last(visible->source, err));
     NR_CHECK(settle_backward(visible, err));
 out:
@@ -256,16 +302,17 @@ static nori_status visible_next(struct nr_iter *base, struct nori_error *err)
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    NR_ASSERT(base->valid);
-    base->valid = false;
-    if (NR_UNLIKELY(visible->is_backward)) {
+    NR_ASSERT(base->entry);
+    if (NR_UNLIKELY(visible->is_gathered)) {
         NR_CHECK(nr_iter_seek(visible->source, nr_buffer_slice(&visible->key), 0, err));
     } else {
-        NR_CHECK(keep(&visible->key, visible->source->key, err));
+        come_along(visible);
+        NR_CHECK(keep(&visible->key, visible->source->entry->key, err));
         NR_CHECK(nr_iter_next(visible->source, err));
     }
     NR_CHECK(settle_forward(visible, true, err));
 out:
+    if (rc != NORI_OK) base->entry = NULL;
     return rc;
 }
 
@@ -273,14 +320,19 @@ static nori_status visible_prev(struct nr_iter *base, struct nori_error *err)
 {
     struct visible_iter *visible = (struct visible_iter *)base;
     nori_status rc = NORI_OK;
-    NR_ASSERT(base->valid);
-    base->valid = false;
-    if (NR_UNLIKELY(!visible->is_backward)) {
-        NR_CHECK(keep(&visible->key, visible->source->key, err));
-        NR_CHECK(nr_iter_seek_back(visible->source, nr_buffer_slice(&visible->key), UINT64_MAX, err));
+    NR_ASSERT(base->entry);
+    if (!visible->is_gathered) {
+        come_along(visible);
+        if (NR_LIKELY(visible->is_backward)) {
+            NR_CHECK(nr_iter_prev(visible->source, err));
+        } else {
+            NR_CHECK(keep(&visible->key, visible->source->entry->key, err));
+            NR_CHECK(nr_iter_seek_back(visible->source, nr_buffer_slice(&visible->key), UINT64_MAX, err));
+        }
     }
     NR_CHECK(settle_backward(visible, err));
 out:
+    if (rc != NORI_OK) base->entry = NULL;
     return rc;
 }
 

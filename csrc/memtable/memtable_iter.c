@@ -1,12 +1,16 @@
-/* The memtable's iterator, over what was written before it. It holds a node; going back is a search, going on follows
- * the bottom level. */
+/* The memtable's iterator, over what was written before it. Going on follows the bottom level, a few nodes ahead; going
+ * back is a search. */
 #include "base/alloc.h"
 #include "memtable/memtable_state.h"
 
+#define WINDOW_ENTRIES 16
+
 struct memtable_iter {
     struct nr_iter base;
-    struct nr_memtable *memtable; /* One reference. */
-    const struct nr_node *node;   /* NULL: nowhere. */
+    struct nr_memtable *memtable;    /* One reference. */
+    const struct nr_node *last_node; /* Of the window. */
+    unsigned wanted;                 /* Entries of the next window: more, the further it goes on. */
+    struct nr_entry window[WINDOW_ENTRIES];
 };
 
 static struct memtable_iter *self_of(struct nr_iter *iter)
@@ -14,56 +18,65 @@ static struct memtable_iter *self_of(struct nr_iter *iter)
     return (struct memtable_iter *)iter;
 }
 
-static nori_status stand_on(struct memtable_iter *self, const struct nr_node *node)
+/* Shows the node and those behind it. */
+static nori_status show_from(struct memtable_iter *self, const struct nr_node *node)
 {
-    self->node = node;
-    self->base.valid = node != NULL;
-    if (node) {
-        self->base.key = nr_node_key(node);
-        self->base.tag = node->tag;
-        self->base.value = nr_node_value(node);
+    unsigned count = 0;
+    for (; node && count < self->wanted; node = nr_node_next(node)) {
+        /* The neighbour in order is not one in memory. */
+        __builtin_prefetch(nr_node_next(node));
+        self->window[count++] = (struct nr_entry){nr_node_key(node), node->tag, nr_node_value(node)};
+        self->last_node = node;
     }
+    if (count == 0)
+        self->base.entry = NULL;
+    else
+        nr_iter_show_window(&self->base, self->window, self->window, self->window + count - 1);
     return NORI_OK;
+}
+
+static nori_status show_one(struct memtable_iter *self, const struct nr_node *node)
+{
+    self->wanted = 1;
+    return show_from(self, node);
 }
 
 static nori_status iter_seek(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_seek(nr_order_list(&self->memtable->order), key, tag));
+    return show_one(self, nr_skiplist_seek(nr_order_list(&self->memtable->order), key, tag));
 }
 
 static nori_status iter_seek_back(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), key, tag, true));
+    return show_one(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), key, tag, true));
 }
 
 static nori_status iter_seek_first(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_first(nr_order_list(&self->memtable->order)));
+    return show_one(self, nr_skiplist_first(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_seek_last(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_last(nr_order_list(&self->memtable->order)));
+    return show_one(self, nr_skiplist_last(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_next(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    const struct nr_node *node = nr_node_next(self->node);
-    /* The neighbour in order is not one in memory. */
-    if (node) __builtin_prefetch(nr_node_next(node));
-    return stand_on(self, node);
+    self->wanted = NR_MIN(self->wanted * 2, WINDOW_ENTRIES);
+    return show_from(self, nr_node_next(self->last_node));
 }
 
 static nori_status iter_prev(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), nr_node_key(self->node),
-                                                self->node->tag, false));
+    const struct nr_entry *entry = iter->entry;
+    return show_one(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), entry->key, entry->tag, false));
 }
 
 static void iter_destroy(struct nr_iter *iter)
@@ -85,11 +98,11 @@ static const struct nr_iter_ops iter_ops = {
 
 nori_status nr_memtable_iter_create(struct nr_memtable *memtable, struct nr_iter **iter_out, struct nori_error *err)
 {
-    struct memtable_iter *self = nr_calloc(1, sizeof *self);
+    struct memtable_iter *self = nr_alloc(sizeof *self);
     *iter_out = NULL;
     if (!self) return nr_fail_memory(err, sizeof *self);
     nr_memtable_ordered(memtable);
-    self->base.ops = &iter_ops;
+    self->base = (struct nr_iter){.ops = &iter_ops};
     self->memtable = nr_memtable_ref(memtable);
     *iter_out = &self->base;
     return NORI_OK;

@@ -13,8 +13,14 @@
 #include <string.h>
 
 #define FIRST_CHUNK 16
+#define MOST_FIRST_CHUNK 256 /* Where the limit says how many there are to be. */
 #define MOST_CHUNK 1024
 #define CHUNK_BYTES ((size_t)1 << 20)
+
+static size_t first_chunk(const struct py_scan *self)
+{
+    return self->remaining <= MOST_FIRST_CHUNK ? (size_t)self->remaining : FIRST_CHUNK;
+}
 
 PyObject *py_scan_create(struct py_reader *reader, struct nori_scan_params *params, uint64_t limit)
 {
@@ -25,7 +31,7 @@ PyObject *py_scan_create(struct py_reader *reader, struct nori_scan_params *para
     self->state = state;
     self->engine = (struct py_engine *)Py_NewRef((PyObject *)reader->engine);
     self->remaining = limit;
-    self->chunk_count = FIRST_CHUNK;
+    self->chunk_count = first_chunk(self);
     if (py_guard_init(&self->guard) < 0 || py_reader_enter(reader) < 0) goto fail;
     params->snapshot = reader->snapshot;
     params->limit = UINT64_MAX;
@@ -195,7 +201,7 @@ static PyObject *scan_seek(PyObject *object, PyObject *target)
     if (py_key_init(&key, target) < 0) return NULL;
     if (py_bytes_own(&key) == 0 && py_scan_enter(self) == 0) {
         drop_chunk(self);
-        self->chunk_count = FIRST_CHUNK;
+        self->chunk_count = first_chunk(self);
         py_call_begin(&call, self->state, self->engine);
         nori_status rc = nori_scan_seek(self->core, key.slice, &call.error);
         ended = py_call_end(&call, rc);

@@ -237,18 +237,3 @@ enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_sli
         place_out->restart++;
     return verdict;
 }
-
-uint32_t nr_block_restart_of(const struct nr_block_view *view, const uint8_t *at)
-{
-    uint32_t offset = (uint32_t)(at - view->data);
-    uint32_t low = 0, high = view->restart_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (nr_get_fixed32(view->restarts + 4 * (size_t)middle) <= offset) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low > 0 ? low - 1 : 0;
-}

@@ -132,20 +132,5 @@ enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_sli
  * where all lie behind. */
 bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,
                            uint32_t *restart_out, bool *found_out);
-/* The interval that holds the entry at 'at'. */
-uint32_t nr_block_restart_of(const struct nr_block_view *view, const uint8_t *at);
-
-/* How many bytes the two have in common at their front. */
-static inline size_t nr_common_prefix(const uint8_t *a, const uint8_t *b, size_t limit)
-{
-    size_t i = 0;
-    while (limit - i >= 8) {
-        uint64_t difference = nr_get_fixed64(a + i) ^ nr_get_fixed64(b + i);
-        if (difference != 0) return i + (size_t)__builtin_ctzll(difference) / 8;
-        i += 8;
-    }
-    while (i < limit && a[i] == b[i]) i++;
-    return i;
-}
 
 #endif

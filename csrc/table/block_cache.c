@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/alloc.h"
+#include "base/slab.h"
 
 /* Readers follow a bucket's list without a lock. A block is complete before it is published at the head of its bucket;
  * it is unlinked by one sequentially consistent store, keeps its own 'next', so that whoever stands on it goes on, and
@@ -25,6 +26,8 @@
 #define FILE_LISTS 256
 #define LIMBO_SHARE 32
 #define LIMBO_BYTES (64u << 10)
+/* Smaller caches would be a few large pages, and those not full. */
+#define MIN_SLAB_BUDGET_BYTES (32u << 20)
 
 struct queue {
     struct nr_cached_block *head, *tail;
@@ -47,6 +50,7 @@ struct nr_block_cache {
     struct nr_epoch *epoch; /* Borrowed. */
     size_t shard_count;     /* A power of two. */
     struct shard *shards;   /* Owned. */
+    struct nr_slab *slab;   /* Owned, but for its cells, which blocks may keep longer. NULL: a small cache. */
 };
 
 /* The block heads a chain. */
@@ -61,12 +65,16 @@ static void release_chain(struct nr_epoch_link *link)
 }
 _Static_assert(offsetof(struct nr_cached_block, link) == 0, "the link is the block");
 
-struct nr_cached_block *nr_block_create(uint64_t file_number, uint64_t offset, size_t size)
+struct nr_cached_block *nr_block_create(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
+                                        size_t size)
 {
-    struct nr_cached_block *block;
+    struct nr_cached_block *block = NULL;
     if (size > SIZE_MAX - sizeof(*block)) return NULL;
-    block = nr_alloc(sizeof(*block) + size);
+    if (cache && cache->slab) block = nr_slab_take(cache->slab, sizeof(*block) + size);
+    bool is_in_slab = block != NULL;
+    if (!block) block = nr_alloc(sizeof(*block) + size);
     if (!block) return NULL;
+    block->is_in_slab = is_in_slab;
     block->link = (struct nr_epoch_link){NULL, release_chain, 0};
     atomic_init(&block->refs, 1);
     atomic_init(&block->heat, 0);
@@ -87,7 +95,11 @@ void nr_block_ref(struct nr_cached_block *block)
 
 void nr_block_unref(struct nr_cached_block *block)
 {
-    if (block && atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) == 1) nr_free(block);
+    if (!block || atomic_fetch_sub_explicit(&block->refs, 1, memory_order_acq_rel) != 1) return;
+    if (block->is_in_slab)
+        nr_slab_give(block);
+    else
+        nr_free(block);
 }
 
 static size_t charge_of(const struct nr_cached_block *block)
@@ -128,6 +140,11 @@ nori_status nr_block_cache_create(struct nr_epoch *epoch, size_t budget_bytes, s
     *cache_out = NULL;
     if (!cache) return nr_fail_memory(err, sizeof(*cache));
     cache->epoch = epoch;
+    /* What is not given back yet, and chunks that are not full, need some room above the budget. */
+    if (budget_bytes >= MIN_SLAB_BUDGET_BYTES && !(cache->slab = nr_slab_create(budget_bytes + budget_bytes / 8))) {
+        rc = nr_fail_memory(err, 1);
+        goto out;
+    }
     cache->shards = nr_alloc_aligned(64, shard_count * sizeof(*cache->shards));
     if (!cache->shards) {
         rc = nr_fail_memory(err, shard_count * sizeof(*cache->shards));
@@ -165,23 +182,37 @@ void nr_block_cache_destroy(struct nr_block_cache *cache)
         nr_free(shard->buckets);
         nr_mutex_destroy(&shard->lock);
     }
+    nr_slab_release(cache->slab);
     nr_free(cache->shards);
     nr_free(cache);
+}
+
+/* What a search looks at first lies behind the header: it comes while the header does. */
+static inline void prefetch_block(const struct nr_cached_block *block)
+{
+    for (size_t line = 0; line < 4; line++) __builtin_prefetch((const uint8_t *)block + 64 * line);
 }
 
 static inline struct nr_cached_block *find_in_bucket(_Atomic(struct nr_cached_block *) *bucket, uint64_t file_number,
                                                      uint64_t offset)
 {
     struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
-    /* What a search looks at first lies behind the header: it comes while the header does. */
-    if (block) {
-        __builtin_prefetch((const uint8_t *)block + 64);
-        __builtin_prefetch((const uint8_t *)block + 128);
-        __builtin_prefetch((const uint8_t *)block + 192);
-    }
+    if (block) prefetch_block(block);
     while (block && (block->offset != offset || block->file_number != file_number))
         block = atomic_load_explicit(&block->next, memory_order_seq_cst);
     return block;
+}
+
+void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again)
+{
+    uint64_t hash = hash_place(file_number, offset);
+    _Atomic(struct nr_cached_block *) *bucket = find_bucket(find_shard(cache, hash), hash);
+    if (!is_again) {
+        __builtin_prefetch((const void *)bucket);
+    } else {
+        const struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
+        if (block) prefetch_block(block);
+    }
 }
 
 struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,

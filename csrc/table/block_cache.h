@@ -20,6 +20,7 @@ struct nr_cached_block {
     struct nr_cached_block *clock_next, *clock_previous; /* By the shard's lock, as all below: the queue it is in, */
     struct nr_cached_block *file_next, *file_previous;   /* its file's blocks in the shard, */
     bool is_of_scan;                                     /* and which queue. */
+    bool is_in_slab;                                     /* Immutable. */
     size_t size;                                         /* Of data; the charge is this and the header. */
     uint8_t data[];
 };
@@ -29,14 +30,19 @@ NORI_WARN_UNUSED nori_status nr_block_cache_create(struct nr_epoch *epoch, size_
                                                    struct nr_block_cache **cache_out, struct nori_error *err);
 void nr_block_cache_destroy(struct nr_block_cache *cache);
 
-/* A block with room for 'size' bytes, one reference, not in the cache yet. NULL when memory runs out. */
-struct nr_cached_block *nr_block_create(uint64_t file_number, uint64_t offset, size_t size);
+/* A block with room for 'size' bytes, one reference, not in the cache yet. It takes its memory from 'cache', which is
+ * to be its own; NULL: from elsewhere. NULL when memory runs out. */
+struct nr_cached_block *nr_block_create(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
+                                        size_t size);
 void nr_block_ref(struct nr_cached_block *block);
 void nr_block_unref(struct nr_cached_block *block); /* NULL is fine. Any thread. */
 
 /* Inside the epoch. NULL if it is not there. */
 struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
                                             bool is_scan);
+/* Brings near what a find of the block will wait for: its bucket; asked again a little later, the block. Inside the
+ * epoch. */
+void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again);
 /* The cache takes a reference of its own. Another copy that is there already stays. May do nothing when the block does
  * not fit. Never waits for I/O. */
 void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan);

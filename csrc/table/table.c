@@ -167,13 +167,13 @@ static uint32_t count_skipped(const struct nr_table *table, size_t block)
     return (uint32_t)(index->common_size + nr_common_prefix(low.data, high.data, NR_MIN(low.size, high.size)));
 }
 
-/* A block with a summary of 'restart_count' restarts, for 'size' bytes behind it. */
-static struct nr_cached_block *allocate_block(const struct nr_table *table, size_t block, uint32_t restart_count,
-                                              size_t size)
+/* A block with a summary of 'restart_count' restarts, for 'size' bytes behind it; in memory of 'cache', NULL: not. */
+static struct nr_cached_block *allocate_block(const struct nr_table *table, struct nr_block_cache *cache, size_t block,
+                                              uint32_t restart_count, size_t size)
 {
     size_t summary_bytes = nr_block_summary_bytes(restart_count);
-    struct nr_cached_block *result =
-        nr_block_create(table->number, nr_index_block_offset(&table->sections.index, block), summary_bytes + size);
+    struct nr_cached_block *result = nr_block_create(
+        cache, table->number, nr_index_block_offset(&table->sections.index, block), summary_bytes + size);
     if (result) memset(result->data, 0, sizeof(struct nr_block_summary));
     return result;
 }
@@ -197,7 +197,7 @@ static nori_status summarize(const struct nr_table *table, size_t block, nori_sl
 
     if (!nr_block_view_init(&view, bytes.data, bytes.size))
         return nr_table_fail_block(table, block, "its restarts make no sense", err);
-    result = allocate_block(table, block, view.restart_count, bytes.size);
+    result = allocate_block(table, table->blocks, block, view.restart_count, bytes.size);
     if (!result) return nr_fail_memory(err, bytes.size);
     if (!nr_block_summary_make(&view, count_skipped(table, block), result->data)) {
         nr_block_unref(result);
@@ -243,7 +243,7 @@ nori_status nr_table_block_create(const struct nr_table *table, size_t block, no
         NR_CHECK(summarize(table, block, payload, block_out, err));
         goto out;
     }
-    result = allocate_block(table, block, 0, size);
+    result = allocate_block(table, is_passing ? NULL : table->blocks, block, 0, size);
     if (!result) {
         rc = nr_fail_memory(err, size);
         goto out;
@@ -264,7 +264,7 @@ static nori_status read_large(const struct nr_table *table, size_t block, struct
     nori_status rc = NORI_OK;
     uint64_t offset = nr_index_block_offset(&table->sections.index, block);
     size_t size = nr_index_block_bytes(&table->sections.index, block);
-    struct nr_cached_block *whole = allocate_block(table, block, 0, size);
+    struct nr_cached_block *whole = allocate_block(table, NULL, block, 0, size);
     uint8_t *bytes;
     int compression = NORI_COMPRESSION_NONE;
     uint32_t raw_size = 0;

@@ -1,27 +1,21 @@
 /* Iterating a table.
  *
- * Forward, entries are decoded one by one where they lie; the key is put together in a buffer. Backward, the restart
- * interval that holds the entry is decoded into 'interval' as a whole. The iterator holds a reference on its block and
- * is inside the epoch only while it looks one up. */
+ * Entries are decoded a few restart intervals at a time, for both directions: that is the window. Their keys are put
+ * together in a buffer, their values stay where they lie. The iterator holds a reference on its block and is inside the
+ * epoch only while it looks one up. */
 #include "base/alloc.h"
 #include "table/table_internal.h"
 
 /* Keys are copied in steps of this many bytes, so the buffer has as many to spare. */
 #define KEY_SLACK 16
+#define WINDOW_INTERVALS 2
+#define WINDOW_ENTRIES (WINDOW_INTERVALS * NR_RESTART_INTERVAL)
 #define SMALLEST_RUN_BYTES (32u << 10)
 #define LARGEST_RUN_BYTES (256u << 10)
 /* How far ahead of the entry its block is brought near. */
 #define PREFETCH_AHEAD_BYTES 512
 /* Blocks read one after the other before more than one is read at a time. */
 #define SEQUENTIAL_AFTER 2
-
-struct interval_entry {
-    size_t key_at; /* In interval_keys. */
-    size_t key_size;
-    const uint8_t *next; /* Behind the entry. */
-    uint64_t tag;
-    nori_slice value;
-};
 
 struct table_iter {
     struct nr_iter base;
@@ -36,15 +30,12 @@ struct table_iter {
     struct nr_cached_block *block; /* Refs; NULL: stands nowhere. */
     size_t block_index;
     struct nr_block_view view;
-    bool checks_end;      /* The block may hold keys at or above end. */
-    const uint8_t *next;  /* Behind the current entry. */
-    struct nr_buffer key; /* With KEY_SLACK bytes to spare. */
+    bool checks_end;  /* The block may hold keys at or above end. */
+    bool is_backward; /* The way it goes, as far as is known. */
 
-    bool is_backward; /* The current entry is interval[at]. */
-    uint32_t restart; /* Whose interval that is. */
-    unsigned interval_count, interval_at;
-    struct interval_entry interval[NR_RESTART_INTERVAL];
-    struct nr_buffer interval_keys;
+    uint32_t first_restart, end_restart; /* Whose intervals the window holds. */
+    bool is_cut_below, is_cut_above;     /* It reaches start, or end. */
+    struct nr_buffer keys;               /* Of the window; with KEY_SLACK bytes to spare. */
 
     struct nr_buffer run; /* Stored bytes read at once, from run_offset on. */
     uint64_t run_offset;
@@ -52,6 +43,7 @@ struct table_iter {
     unsigned sequential_count;
 
     uint64_t held_bytes; /* The most that block and run took at a time; part of read->held_bytes. */
+    struct nr_entry window[WINDOW_ENTRIES];
 };
 
 /* ---------------------------------------------------------------- blocks */
@@ -60,8 +52,7 @@ static void leave_block(struct table_iter *iter)
 {
     nr_block_unref(iter->block);
     iter->block = NULL;
-    iter->base.valid = false;
-    iter->is_backward = false;
+    iter->base.entry = NULL;
 }
 
 /* Only what grows is told, so that blocks of slightly different sizes do not keep the accounts busy. */
@@ -140,6 +131,19 @@ static struct nr_cached_block *find_cached(struct table_iter *iter, size_t block
     return found;
 }
 
+/* The next block's way from the cache, while this one's entries are gone through. */
+static void look_ahead(struct table_iter *iter, bool is_again)
+{
+    struct nr_table *table = iter->table;
+    size_t block = iter->is_backward ? iter->block_index - 1 : iter->block_index + 1;
+    unsigned stripe;
+    if (!table->blocks || iter->block_index == (iter->is_backward ? iter->first_block : iter->last_block)) return;
+    stripe = nr_epoch_enter(table->epoch);
+    nr_block_cache_prefetch(table->blocks, table->number, nr_index_block_offset(&table->sections.index, block),
+                            is_again);
+    nr_epoch_leave(table->epoch, stripe);
+}
+
 static nori_status enter_block(struct table_iter *iter, size_t block, struct nori_error *err)
 {
     struct nr_table *table = iter->table;
@@ -147,8 +151,7 @@ static nori_status enter_block(struct table_iter *iter, size_t block, struct nor
     nori_status rc = NORI_OK;
     struct nr_cached_block *found = NULL;
 
-    iter->base.valid = false;
-    iter->is_backward = false;
+    iter->base.entry = NULL;
     if (iter->block && iter->block_index == block) goto out;
     iter->sequential_count = iter->block && block == iter->block_index + 1 ? iter->sequential_count + 1 : 0;
     leave_block(iter);
@@ -167,83 +170,195 @@ static nori_status enter_block(struct table_iter *iter, size_t block, struct nor
     iter->block_index = block;
     note_held(iter);
     iter->checks_end = !iter->end.infinite && block >= iter->last_block;
+    look_ahead(iter, false);
     if (!nr_block_view_summarized(&iter->view, found->data, found->size)) rc = damaged(iter, err);
 out:
     return rc;
 }
 
-/* ---------------------------------------------------------------- forward */
+/* ---------------------------------------------------------------- windows */
 
-/* The key buffer gets 'unshared' bytes behind 'shared' of those it has. */
-static inline bool put_key_together(struct nr_buffer *key, const struct nr_block_entry *entry, const uint8_t *limit,
-                                    bool *has_memory)
+/* Copies in one step where it may read as much. */
+static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size, bool has_slack)
 {
-    if (NR_UNLIKELY(entry->shared > key->size || entry->unshared > NORI_MAX_KEY_BYTES - entry->shared)) return false;
-    if (NR_UNLIKELY(key->capacity < entry->shared + entry->unshared + KEY_SLACK)) {
-        if (nr_buffer_reserve(key, entry->unshared + KEY_SLACK, NULL) != NORI_OK) {
-            *has_memory = false;
-            return false;
-        }
-    }
-    if (NR_LIKELY(entry->unshared <= KEY_SLACK && limit - entry->suffix >= KEY_SLACK)) {
-        memcpy(key->data + entry->shared, entry->suffix, KEY_SLACK);
-    } else {
-        memcpy(key->data + entry->shared, entry->suffix, entry->unshared);
-    }
-    key->size = entry->shared + entry->unshared;
-    return true;
+    if (NR_LIKELY(size <= KEY_SLACK && has_slack))
+        memmove(to, from, KEY_SLACK);
+    else
+        memcpy(to, from, size);
 }
 
-/* Makes the entry at 'at' the current one; the buffer holds the key of the one before. The restarts behind the entries
- * may be read as part of a key's last step. */
-static inline nori_status take_entry(struct table_iter *iter, const uint8_t *at, struct nori_error *err)
+/* Room for a key of this size. The window's keys move with the buffer. */
+static __attribute__((noinline)) nori_status grow_keys(struct table_iter *iter, size_t size, size_t count,
+                                                       struct nori_error *err)
 {
-    struct nr_block_entry entry;
-    bool has_memory = true;
-    const uint8_t *next = nr_block_entry_decode(at, iter->view.limit, &entry);
-
-    if (NR_UNLIKELY(!next || !nr_block_entry_is_known(entry.tag, entry.value_size) ||
-                    !put_key_together(&iter->key, &entry, iter->view.limit, &has_memory))) {
-        if (has_memory) return damaged(iter, err);
-        leave_block(iter);
-        return nr_fail_memory(err, NORI_MAX_KEY_BYTES);
+    const uint8_t *old = iter->keys.data;
+    nori_status rc = nr_buffer_reserve(&iter->keys, size + KEY_SLACK, err);
+    if (rc != NORI_OK || !old) return rc;
+    for (size_t i = 0; i < count; i++) {
+        nori_slice *key = &iter->window[i].key;
+        key->data = iter->keys.data + (key->data - old);
     }
-    __builtin_prefetch(next + PREFETCH_AHEAD_BYTES);
-    iter->next = next;
-    iter->base.key = nr_slice(iter->key.data, iter->key.size);
-    iter->base.tag = entry.tag;
-    iter->base.value = nr_block_entry_value(&entry);
-    iter->base.valid = !NR_UNLIKELY(iter->checks_end) || nr_bound_above(iter->end, iter->base.key);
     return NORI_OK;
+}
+
+/* Decodes the entries in [at, limit): '*count_out' of them. */
+static nori_status decode(struct table_iter *iter, const uint8_t *at, const uint8_t *limit, size_t *count_out,
+                          struct nori_error *err)
+{
+    struct nr_buffer *keys = &iter->keys;
+    nori_status rc = NORI_OK;
+    size_t count = 0, previous_size = 0;
+    keys->size = 0;
+    while (at < limit) {
+        struct nr_block_entry entry;
+        const uint8_t *next = nr_block_entry_decode(at, limit, &entry);
+        if (NR_UNLIKELY(!next || count == WINDOW_ENTRIES || entry.shared > previous_size ||
+                        entry.unshared > NORI_MAX_KEY_BYTES - entry.shared ||
+                        !nr_block_entry_is_known(entry.tag, entry.value_size))) {
+            rc = damaged(iter, err);
+            goto out;
+        }
+        __builtin_prefetch(next + PREFETCH_AHEAD_BYTES);
+        size_t size = entry.shared + entry.unshared;
+        if (NR_UNLIKELY(keys->capacity < keys->size + size + KEY_SLACK)) NR_CHECK(grow_keys(iter, size, count, err));
+        uint8_t *key = keys->data + keys->size;
+        copy_short(key, key - previous_size, entry.shared, true);
+        copy_short(key + entry.shared, entry.suffix, entry.unshared, iter->view.limit - entry.suffix >= KEY_SLACK);
+        iter->window[count++] = (struct nr_entry){nr_slice(key, size), entry.tag, nr_block_entry_value(&entry)};
+        keys->size += size;
+        previous_size = size;
+        at = next;
+    }
+    *count_out = count;
+out:
+    return rc;
+}
+
+/* Makes the intervals [first, end) the window, as far as they lie within the iterator's bounds, and stands nowhere.
+ * It is ['*first_out', '*behind_out'). */
+static nori_status load(struct table_iter *iter, uint32_t first, uint32_t end, const struct nr_entry **first_out,
+                        const struct nr_entry **behind_out, struct nori_error *err)
+{
+    const struct nr_block_view *view = &iter->view;
+    const uint8_t *at = nr_block_restart(view, first);
+    const uint8_t *limit = end < view->restart_count ? nr_block_restart(view, end) : view->limit;
+    const struct nr_entry *from = iter->window, *behind;
+    size_t count = 0;
+    nori_status rc = NORI_OK;
+
+    iter->base.entry = NULL;
+    if (!at || !limit || at >= limit) return damaged(iter, err);
+    NR_CHECK(decode(iter, at, limit, &count, err));
+    iter->first_restart = first;
+    iter->end_restart = end;
+    iter->is_cut_below = iter->is_cut_above = false;
+    behind = from + count;
+    if (NR_UNLIKELY(iter->checks_end)) {
+        while (behind > from && !nr_bound_above(iter->end, behind[-1].key)) behind--;
+        iter->is_cut_above = behind != from + count;
+    }
+    if (NR_UNLIKELY(iter->block_index == iter->first_block)) {
+        while (from < behind && nr_slice_compare(from->key, iter->start) < 0) from++;
+        iter->is_cut_below = from != iter->window;
+    }
+    *first_out = from;
+    *behind_out = behind;
+out:
+    return rc;
+}
+
+/* Stands on the first entry of the intervals from 'restart' on, if there is one within bounds. */
+static nori_status load_forward(struct table_iter *iter, uint32_t restart, struct nori_error *err)
+{
+    const struct nr_entry *first, *behind;
+    nori_status rc = NORI_OK;
+    NR_CHECK(load(iter, restart, NR_MIN(restart + WINDOW_INTERVALS, iter->view.restart_count), &first, &behind, err));
+    if (first < behind) nr_iter_show_window(&iter->base, first, first, behind - 1);
+out:
+    return rc;
+}
+
+/* Stands on the last entry of the intervals before 'end'. */
+static nori_status load_backward(struct table_iter *iter, uint32_t end, struct nori_error *err)
+{
+    const struct nr_entry *first, *behind;
+    nori_status rc = NORI_OK;
+    NR_CHECK(load(iter, end > WINDOW_INTERVALS ? end - WINDOW_INTERVALS : 0, end, &first, &behind, err));
+    if (first < behind) nr_iter_show_window(&iter->base, first, behind - 1, behind - 1);
+out:
+    return rc;
 }
 
 static nori_status enter_first_of(struct table_iter *iter, size_t block, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     NR_CHECK(enter_block(iter, block, err));
-    iter->key.size = 0;
-    if (iter->view.limit == iter->view.data) {
-        rc = damaged(iter, err);
-        goto out;
-    }
-    NR_CHECK(take_entry(iter, iter->view.data, err));
+    NR_CHECK(load_forward(iter, 0, err));
 out:
     return rc;
 }
 
-/* Puts the key at 'place' together, from its restart on. */
-static nori_status take_place(struct table_iter *iter, const struct nr_block_place *place, struct nori_error *err)
+static nori_status enter_last_of(struct table_iter *iter, size_t block, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    const uint8_t *at = nr_block_restart(&iter->view, place->restart);
+    NR_CHECK(enter_block(iter, block, err));
+    NR_CHECK(load_backward(iter, iter->view.restart_count, err));
+out:
+    return rc;
+}
 
-    iter->key.size = 0;
-    while (at && at < place->at) {
-        NR_CHECK(take_entry(iter, at, err));
-        at = iter->next;
+/* What lies behind the window. */
+static nori_status go_forward(struct table_iter *iter, struct nori_error *err)
+{
+    iter->base.entry = NULL;
+    iter->is_backward = false;
+    if (iter->is_cut_above) return NORI_OK;
+    if (iter->end_restart < iter->view.restart_count) {
+        look_ahead(iter, true);
+        return load_forward(iter, iter->end_restart, err);
     }
-    iter->base.valid = false;
-    rc = at == place->at ? take_entry(iter, at, err) : damaged(iter, err);
+    if (iter->block_index < iter->last_block) return enter_first_of(iter, iter->block_index + 1, err);
+    return NORI_OK;
+}
+
+/* What lies before it. A window that begins at or above the end is empty, and not the last one. */
+static nori_status go_back(struct table_iter *iter, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    iter->base.entry = NULL;
+    iter->is_backward = true;
+    while (!iter->base.entry && !iter->is_cut_below) {
+        if (iter->first_restart > 0) {
+            look_ahead(iter, true);
+            NR_CHECK(load_backward(iter, iter->first_restart, err));
+        } else if (iter->block_index > iter->first_block) {
+            NR_CHECK(enter_last_of(iter, iter->block_index - 1, err));
+        } else {
+            break;
+        }
+    }
+out:
+    return rc;
+}
+
+/* ---------------------------------------------------------------- the iterator */
+
+/* The window's entry at 'place', which a search of the block found. */
+static nori_status stand_on(struct table_iter *iter, const struct nr_block_place *place, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_entry *first, *behind;
+    const uint8_t *value = nr_block_entry_value(&place->entry).data;
+    uint32_t end = NR_MIN(place->restart + WINDOW_INTERVALS, iter->view.restart_count);
+
+    NR_CHECK(load(iter, place->restart, end, &first, &behind, err));
+    for (const struct nr_entry *entry = first; entry < behind; entry++) {
+        if (entry->value.data != value) continue;
+        nr_iter_show_window(&iter->base, first, entry, behind - 1);
+        goto out;
+    }
+    /* It is at or above the end; or the block's restarts lie. */
+    if (!iter->is_cut_above) rc = damaged(iter, err);
 out:
     return rc;
 }
@@ -255,7 +370,8 @@ static nori_status table_seek(struct nr_iter *base, nori_slice key, uint64_t tag
     struct nr_block_place place;
     size_t block;
 
-    base->valid = false;
+    base->entry = NULL;
+    iter->is_backward = false;
     if (iter->is_empty) goto out;
     if (nr_slice_compare(key, iter->start) < 0) {
         key = iter->start;
@@ -267,7 +383,7 @@ static nori_status table_seek(struct nr_iter *base, nori_slice key, uint64_t tag
     switch (nr_block_search(&iter->view, key, tag, &place)) {
     case NR_BLOCK_SAME_KEY:
     case NR_BLOCK_GREATER:
-        NR_CHECK(take_place(iter, &place, err));
+        NR_CHECK(stand_on(iter, &place, err));
         break;
     case NR_BLOCK_END:
         if (block < iter->last_block) NR_CHECK(enter_first_of(iter, block + 1, err));
@@ -286,118 +402,17 @@ static nori_status table_seek_first(struct nr_iter *base, struct nori_error *err
     return table_seek(base, iter->start, UINT64_MAX, err);
 }
 
-static nori_status table_next(struct nr_iter *base, struct nori_error *err)
-{
-    struct table_iter *iter = (struct table_iter *)base;
-    nori_status rc = NORI_OK;
-
-    NR_ASSERT(base->valid);
-    if (NR_UNLIKELY(iter->is_backward)) {
-        const struct interval_entry *entry = &iter->interval[iter->interval_at];
-        base->valid = false;
-        iter->is_backward = false;
-        NR_CHECK(
-            nr_buffer_assign(&iter->key, nr_slice(iter->interval_keys.data + entry->key_at, entry->key_size), err));
-        iter->next = entry->next;
-    }
-    if (NR_LIKELY(iter->next < iter->view.limit)) return take_entry(iter, iter->next, err);
-    base->valid = false;
-    if (iter->block_index < iter->last_block) NR_CHECK(enter_first_of(iter, iter->block_index + 1, err));
-out:
-    return rc;
-}
-
-/* ---------------------------------------------------------------- backward */
-
-static void show_interval_entry(struct table_iter *iter, unsigned at)
-{
-    const struct interval_entry *entry = &iter->interval[at];
-    iter->is_backward = true;
-    iter->interval_at = at;
-    iter->base.key = nr_slice(iter->interval_keys.data + entry->key_at, entry->key_size);
-    iter->base.tag = entry->tag;
-    iter->base.value = entry->value;
-    iter->base.valid = iter->block_index > iter->first_block || nr_slice_compare(iter->base.key, iter->start) >= 0;
-}
-
-/* Decodes one restart interval. */
-static nori_status load_interval(struct table_iter *iter, uint32_t restart, struct nori_error *err)
-{
-    const struct nr_block_view *view = &iter->view;
-    const uint8_t *at = nr_block_restart(view, restart);
-    const uint8_t *end = restart + 1 < view->restart_count ? nr_block_restart(view, restart + 1) : view->limit;
-    size_t previous_at = 0, previous_size = 0;
-    nori_status rc = NORI_OK;
-
-    iter->base.valid = false;
-    iter->is_backward = false;
-    iter->interval_count = 0;
-    iter->interval_keys.size = 0;
-    if (!at || !end || at >= end) return damaged(iter, err);
-    while (at < end) {
-        struct interval_entry *to;
-        struct nr_block_entry entry;
-        struct nr_buffer *keys = &iter->interval_keys;
-        const uint8_t *next = nr_block_entry_decode(at, end, &entry);
-        if (!next || iter->interval_count == NR_RESTART_INTERVAL || entry.shared > previous_size ||
-            entry.unshared > NORI_MAX_KEY_BYTES - entry.shared ||
-            !nr_block_entry_is_known(entry.tag, entry.value_size)) {
-            rc = damaged(iter, err);
-            goto out;
-        }
-        NR_CHECK(nr_buffer_reserve(keys, entry.shared + entry.unshared, err));
-        to = &iter->interval[iter->interval_count++];
-        *to = (struct interval_entry){keys->size, entry.shared + entry.unshared, next, entry.tag,
-                                      nr_block_entry_value(&entry)};
-        if (entry.shared > 0) memcpy(keys->data + keys->size, keys->data + previous_at, entry.shared);
-        if (entry.unshared > 0) memcpy(keys->data + keys->size + entry.shared, entry.suffix, entry.unshared);
-        previous_at = to->key_at;
-        previous_size = to->key_size;
-        keys->size += to->key_size;
-        at = next;
-    }
-    iter->restart = restart;
-out:
-    return rc;
-}
-
-static nori_status enter_last_of(struct table_iter *iter, size_t block, struct nori_error *err)
-{
-    nori_status rc = NORI_OK;
-    NR_CHECK(enter_block(iter, block, err));
-    NR_CHECK(load_interval(iter, iter->view.restart_count - 1, err));
-    show_interval_entry(iter, iter->interval_count - 1);
-out:
-    return rc;
-}
-
-/* The entry before interval[at]. */
-static nori_status step_back(struct table_iter *iter, unsigned at, struct nori_error *err)
-{
-    nori_status rc = NORI_OK;
-    iter->base.valid = false;
-    if (at > 0) {
-        show_interval_entry(iter, at - 1);
-    } else if (iter->restart > 0) {
-        NR_CHECK(load_interval(iter, iter->restart - 1, err));
-        show_interval_entry(iter, iter->interval_count - 1);
-    } else if (iter->block_index > iter->first_block) {
-        NR_CHECK(enter_last_of(iter, iter->block_index - 1, err));
-    }
-out:
-    return rc;
-}
-
 static nori_status table_seek_back(struct nr_iter *base, nori_slice key, uint64_t tag, struct nori_error *err)
 {
     struct table_iter *iter = (struct table_iter *)base;
+    const struct nr_entry *first, *behind;
     nori_status rc = NORI_OK;
     uint32_t restart;
-    unsigned at = 0;
     size_t block;
     bool found;
 
-    base->valid = false;
+    base->entry = NULL;
+    iter->is_backward = true;
     if (iter->is_empty) goto out;
     if (!nr_bound_above(iter->end, key)) {
         /* No entry has this tag: the last one below the end is meant. */
@@ -408,21 +423,18 @@ static nori_status table_seek_back(struct nr_iter *base, nori_slice key, uint64_
     block = nr_index_find(&iter->table->sections.index, key, tag);
     if (block > iter->last_block) {
         NR_CHECK(enter_last_of(iter, iter->last_block, err));
-        goto out;
+    } else {
+        NR_CHECK(enter_block(iter, block, err));
+        if (!nr_block_find_restart(&iter->view, key, tag, true, &restart, &found)) {
+            rc = damaged(iter, err);
+            goto out;
+        }
+        NR_CHECK(load(iter, restart > 0 ? restart - 1 : 0, restart + 1, &first, &behind, err));
+        const struct nr_entry *after = behind;
+        while (after > first && nr_entry_compare(after[-1].key, after[-1].tag, key, tag) > 0) after--;
+        if (after > first) nr_iter_show_window(base, first, after - 1, behind - 1);
     }
-    NR_CHECK(enter_block(iter, block, err));
-    if (!nr_block_find_restart(&iter->view, key, tag, true, &restart, &found)) {
-        rc = damaged(iter, err);
-        goto out;
-    }
-    NR_CHECK(load_interval(iter, restart, err));
-    while (at < iter->interval_count) {
-        const struct interval_entry *entry = &iter->interval[at];
-        nori_slice entry_key = nr_slice(iter->interval_keys.data + entry->key_at, entry->key_size);
-        if (nr_entry_compare(entry_key, entry->tag, key, tag) > 0) break;
-        at++;
-    }
-    NR_CHECK(step_back(iter, at, err));
+    if (!base->entry) NR_CHECK(go_back(iter, err));
 out:
     return rc;
 }
@@ -431,7 +443,8 @@ static nori_status table_seek_last(struct nr_iter *base, struct nori_error *err)
 {
     struct table_iter *iter = (struct table_iter *)base;
     nori_status rc = NORI_OK;
-    base->valid = false;
+    base->entry = NULL;
+    iter->is_backward = true;
     if (iter->is_empty) goto out;
     if (iter->end.infinite) {
         NR_CHECK(enter_last_of(iter, iter->last_block, err));
@@ -442,26 +455,16 @@ out:
     return rc;
 }
 
+static nori_status table_next(struct nr_iter *base, struct nori_error *err)
+{
+    NR_ASSERT(base->entry);
+    return go_forward((struct table_iter *)base, err);
+}
+
 static nori_status table_prev(struct nr_iter *base, struct nori_error *err)
 {
-    struct table_iter *iter = (struct table_iter *)base;
-    nori_status rc = NORI_OK;
-
-    NR_ASSERT(base->valid);
-    base->valid = false;
-    if (!iter->is_backward) {
-        const uint8_t *next = iter->next;
-        NR_CHECK(load_interval(iter, nr_block_restart_of(&iter->view, base->value.data - 1), err));
-        for (iter->interval_at = 0; iter->interval[iter->interval_at].next != next; iter->interval_at++) {
-            if (iter->interval_at + 1 == iter->interval_count) {
-                rc = damaged(iter, err);
-                goto out;
-            }
-        }
-    }
-    NR_CHECK(step_back(iter, iter->interval_at, err));
-out:
-    return rc;
+    NR_ASSERT(base->entry);
+    return go_back((struct table_iter *)base, err);
 }
 
 /* ---------------------------------------------------------------- life */
@@ -471,8 +474,7 @@ static void table_iter_destroy(struct nr_iter *base)
     struct table_iter *iter = (struct table_iter *)base;
     iter->read->held_bytes -= iter->held_bytes;
     nr_block_unref(iter->block);
-    nr_buffer_clear(&iter->key);
-    nr_buffer_clear(&iter->interval_keys);
+    nr_buffer_clear(&iter->keys);
     nr_buffer_clear(&iter->run);
     nr_table_release_file(iter->table);
     nr_table_unref(iter->table);
@@ -499,20 +501,20 @@ nori_status nr_table_iter_create(struct nr_table *table, nori_slice start, struc
     *iter_out = NULL;
     if (nr_slice_compare(start, table->sections.properties.smallest) < 0) start = table->sections.properties.smallest;
     NR_CHECK(nr_table_acquire_file(table, err));
-    iter = nr_calloc(1, sizeof(*iter));
+    iter = nr_alloc(sizeof(*iter));
     if (!iter) {
         nr_table_release_file(table);
         rc = nr_fail_memory(err, sizeof(*iter));
         goto out;
     }
+    memset(iter, 0, offsetof(struct table_iter, window));
     iter->base.ops = &table_iter_ops;
     iter->table = nr_table_ref(table);
     iter->read = read;
     iter->start = start;
     iter->end = end;
     iter->run_bytes = read->skip_cache ? LARGEST_RUN_BYTES : SMALLEST_RUN_BYTES;
-    nr_buffer_init(&iter->key);
-    nr_buffer_init(&iter->interval_keys);
+    nr_buffer_init(&iter->keys);
     nr_buffer_init(&iter->run);
     iter->first_block = nr_index_find(index, start, UINT64_MAX);
     iter->is_empty = iter->first_block >= index->block_count || !nr_bound_above(end, start);

@@ -21,9 +21,10 @@ struct salvage_iter {
     bool is_behind_gap;            /* Of its last key older versions may follow. */
     struct nr_cached_block *block; /* Refs; NULL: stands nowhere. */
     struct nr_block_view view;
-    const uint8_t *next;  /* Behind the current entry. */
-    struct nr_buffer key; /* Of the current entry, or of one passed over. */
-    uint64_t told_ahead;  /* The system knows of bytes up to here. */
+    const uint8_t *next;   /* Behind the current entry. */
+    struct nr_entry entry; /* The current one, or one passed over. */
+    struct nr_buffer key;  /* Its. */
+    uint64_t told_ahead;   /* The system knows of bytes up to here. */
 };
 
 /* ---------------------------------------------------------------- keys of blocks */
@@ -78,7 +79,7 @@ static void leave_block(struct salvage_iter *iter)
 {
     nr_block_unref(iter->block);
     iter->block = NULL;
-    iter->base.valid = false;
+    iter->base.entry = NULL;
 }
 
 static nori_status damaged(struct salvage_iter *iter, struct nori_error *err)
@@ -138,9 +139,7 @@ static nori_status decode(struct salvage_iter *iter, struct nori_error *err)
     iter->key.size = entry.shared;
     NR_CHECK(nr_buffer_append(&iter->key, nr_slice(entry.suffix, entry.unshared), err));
     iter->next = next;
-    iter->base.key = nr_buffer_slice(&iter->key);
-    iter->base.tag = entry.tag;
-    iter->base.value = nr_block_entry_value(&entry);
+    iter->entry = (struct nr_entry){nr_buffer_slice(&iter->key), entry.tag, nr_block_entry_value(&entry)};
 out:
     return rc;
 }
@@ -151,7 +150,7 @@ static bool is_older_than_lost(struct salvage_iter *iter)
     const struct nr_index *index = &iter->table->sections.index;
     if (!iter->is_behind_gap) return false;
     /* Of the separator's key: below it there is nothing here. */
-    iter->is_behind_gap = nr_index_compare(index, iter->gap, iter->base.key, UINT64_MAX) >= 0;
+    iter->is_behind_gap = nr_index_compare(index, iter->gap, iter->entry.key, UINT64_MAX) >= 0;
     return iter->is_behind_gap;
 }
 
@@ -160,7 +159,7 @@ static nori_status salvage_next(struct nr_iter *base, struct nori_error *err)
     struct salvage_iter *iter = (struct salvage_iter *)base;
     nori_status rc = NORI_OK;
 
-    base->valid = false;
+    base->entry = NULL;
     for (;;) {
         if (!iter->block || iter->next == iter->view.limit) {
             NR_CHECK(enter_next(iter, err));
@@ -168,16 +167,16 @@ static nori_status salvage_next(struct nr_iter *base, struct nori_error *err)
             if (iter->next == iter->view.limit) continue;
         }
         NR_CHECK(decode(iter, err));
-        if (!nr_bound_above(iter->end, base->key)) {
+        if (!nr_bound_above(iter->end, iter->entry.key)) {
             leave_block(iter);
             iter->next_block = iter->damage->block_count;
             goto out;
         }
-        if (nr_slice_compare(base->key, iter->start) < 0) continue;
+        if (nr_slice_compare(iter->entry.key, iter->start) < 0) continue;
         if (!iter->dropped || !is_older_than_lost(iter)) break;
         ++*iter->dropped;
     }
-    base->valid = true;
+    nr_iter_show_one(base, &iter->entry);
 out:
     return rc;
 }

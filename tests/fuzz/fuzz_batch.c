@@ -47,10 +47,10 @@ static void walk(struct nr_memtable *memtable, uint64_t point_count)
     uint64_t seen = 0;
     FUZZ_EXPECT_OK(nr_memtable_iter_create(memtable, &iter, &err), &err);
     FUZZ_EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    for (; iter->valid; seen++) FUZZ_EXPECT_OK(nr_iter_next(iter, &err), &err);
+    for (; iter->entry; seen++) FUZZ_EXPECT_OK(nr_iter_next(iter, &err), &err);
     FUZZ_EXPECT(seen == point_count);
     FUZZ_EXPECT_OK(nr_iter_seek_last(iter, &err), &err);
-    for (; iter->valid; seen--) FUZZ_EXPECT_OK(nr_iter_prev(iter, &err), &err);
+    for (; iter->entry; seen--) FUZZ_EXPECT_OK(nr_iter_prev(iter, &err), &err);
     FUZZ_EXPECT(seen == 0);
     nr_iter_destroy(iter);
 }

@@ -37,7 +37,7 @@ static void walk_back(struct setting *setting, struct nr_iter *iter, uint64_t ex
     struct nori_error err;
     uint64_t count = 0;
     nori_status rc = nr_iter_seek_last(iter, &err);
-    for (; rc == NORI_OK && iter->valid && count <= setting->entry_count; count++) rc = nr_iter_prev(iter, &err);
+    for (; rc == NORI_OK && iter->entry && count <= setting->entry_count; count++) rc = nr_iter_prev(iter, &err);
     FUZZ_EXPECT(rc == NORI_OK || rc == NORI_CORRUPTION);
     if (setting->is_sound) FUZZ_EXPECT(rc == NORI_OK && count == expected);
 }
@@ -54,12 +54,12 @@ static void walk(struct setting *setting)
     FUZZ_EXPECT_OK(nr_table_iter_create(setting->table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &err),
                    &err);
     nori_status rc = nr_iter_seek_first(iter, &err);
-    for (; rc == NORI_OK && iter->valid && count <= setting->entry_count; count++) {
-        bool is_newest = count == 0 || !nr_slice_equal(nr_buffer_slice(&key), iter->key);
+    for (; rc == NORI_OK && iter->entry && count <= setting->entry_count; count++) {
+        bool is_newest = count == 0 || !nr_slice_equal(nr_buffer_slice(&key), iter->entry->key);
         if (setting->is_sound && count > 0)
-            FUZZ_EXPECT(nr_entry_compare(nr_buffer_slice(&key), tag, iter->key, iter->tag) < 0);
-        FUZZ_EXPECT_OK(nr_buffer_assign(&key, iter->key, &err), &err);
-        tag = iter->tag;
+            FUZZ_EXPECT(nr_entry_compare(nr_buffer_slice(&key), tag, iter->entry->key, iter->entry->tag) < 0);
+        FUZZ_EXPECT_OK(nr_buffer_assign(&key, iter->entry->key, &err), &err);
+        tag = iter->entry->tag;
         if (count < MAX_GETS) ask(setting, nr_buffer_slice(&key), tag, is_newest);
         rc = nr_iter_next(iter, &err);
     }
@@ -67,7 +67,7 @@ static void walk(struct setting *setting)
     if (setting->is_sound) FUZZ_EXPECT(rc == NORI_OK && count == setting->entry_count);
     walk_back(setting, iter, count);
     rc = nr_iter_seek(iter, nr_buffer_slice(&key), tag, &err);
-    if (setting->is_sound && count > 0) FUZZ_EXPECT(rc == NORI_OK && iter->valid && iter->tag == tag);
+    if (setting->is_sound && count > 0) FUZZ_EXPECT(rc == NORI_OK && iter->entry && iter->entry->tag == tag);
     rc = nr_iter_seek_back(iter, nr_slice_text("m"), UINT64_MAX, &err);
     FUZZ_EXPECT(rc == NORI_OK || rc == NORI_CORRUPTION);
     nr_iter_destroy(iter);

@@ -62,14 +62,14 @@ static inline void expect_same(struct fixture *fixture, struct nr_run *const *be
     struct nr_iter *b = reader_create(fixture, after, after_count, moment, &read);
     EXPECT_OK(nr_iter_seek_first(a, &err), &err);
     EXPECT_OK(nr_iter_seek_first(b, &err), &err);
-    while (a->valid && b->valid) {
-        EXPECT(nr_slice_equal(a->key, b->key));
-        EXPECT(a->tag == b->tag);
-        EXPECT(nr_slice_equal(a->value, b->value));
+    while (a->entry && b->entry) {
+        EXPECT(nr_slice_equal(a->entry->key, b->entry->key));
+        EXPECT(a->entry->tag == b->entry->tag);
+        EXPECT(nr_slice_equal(a->entry->value, b->entry->value));
         EXPECT_OK(nr_iter_next(a, &err), &err);
         EXPECT_OK(nr_iter_next(b, &err), &err);
     }
-    EXPECT_EQ(a->valid, b->valid);
+    EXPECT(!a->entry && !b->entry);
     nr_iter_destroy(a);
     nr_iter_destroy(b);
     nr_read_clear(&read);

@@ -14,8 +14,8 @@ static void mark_keys(struct fixture *fixture, struct nr_run *const *runs, size_
                                      &read, &iter, &err),
                   &err);
         EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-        while (iter->valid) {
-            held[atoi((const char *)iter->key.data + 3)] = true;
+        while (iter->entry) {
+            held[atoi((const char *)iter->entry->key.data + 3)] = true;
             EXPECT_OK(nr_iter_next(iter, &err), &err);
         }
         nr_iter_destroy(iter);
@@ -34,9 +34,9 @@ static uint64_t count_fresh(struct fixture *fixture, struct nr_run *run, const s
     EXPECT_OK(nr_run_iter_create(run, slice->start, slice->end, fixture->tables, &fixture->epoch, &read, &iter, &err),
               &err);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    while (iter->valid) {
-        int number = atoi((const char *)iter->key.data + 3);
-        count += number != last && nr_tag_type(iter->tag) != NR_TYPE_DELETE && !held[number];
+    while (iter->entry) {
+        int number = atoi((const char *)iter->entry->key.data + 3);
+        count += number != last && nr_tag_type(iter->entry->tag) != NR_TYPE_DELETE && !held[number];
         last = number;
         EXPECT_OK(nr_iter_next(iter, &err), &err);
     }

@@ -52,10 +52,10 @@ TEST(a_run_iterates_over_its_slices_both_ways_and_from_any_key)
         unsigned count = 0, seen = 0;
         for (unsigned j = 0; j < 200; j++) count += is_key(j, bounds[i][0], bounds[i][1]);
         EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-        for (; iter->valid; seen++) EXPECT_OK(nr_iter_next(iter, &err), &err);
+        for (; iter->entry; seen++) EXPECT_OK(nr_iter_next(iter, &err), &err);
         EXPECT_EQ(seen, count);
         EXPECT_OK(nr_iter_seek_last(iter, &err), &err);
-        for (seen = 0; iter->valid; seen++) EXPECT_OK(nr_iter_prev(iter, &err), &err);
+        for (seen = 0; iter->entry; seen++) EXPECT_OK(nr_iter_prev(iter, &err), &err);
         EXPECT_EQ(seen, count);
         for (unsigned j = 0; j < 200; j++) {
             char key[8];
@@ -64,11 +64,11 @@ TEST(a_run_iterates_over_its_slices_both_ways_and_from_any_key)
             while (above < 200 && !is_key(above, bounds[i][0], bounds[i][1])) above++;
             while (below > 0 && !is_key(below - 1, bounds[i][0], bounds[i][1])) below--;
             EXPECT_OK(nr_iter_seek(iter, nr_slice_text(key), nr_tag_seek(NR_MAX_SEQUENCE), &err), &err);
-            EXPECT_EQ(iter->valid, above < 200);
-            if (iter->valid) EXPECT_EQ(strtoul((const char *)iter->value.data, NULL, 10), above);
+            EXPECT_EQ(iter->entry != NULL, above < 200);
+            if (iter->entry) EXPECT_EQ(strtoul((const char *)iter->entry->value.data, NULL, 10), above);
             EXPECT_OK(nr_iter_seek_back(iter, nr_slice_text(key), 0, &err), &err);
-            EXPECT_EQ(iter->valid, below > 0);
-            if (iter->valid) EXPECT_EQ(strtoul((const char *)iter->value.data, NULL, 10), below - 1);
+            EXPECT_EQ(iter->entry != NULL, below > 0);
+            if (iter->entry) EXPECT_EQ(strtoul((const char *)iter->entry->value.data, NULL, 10), below - 1);
         }
         nr_iter_destroy(iter);
         nr_read_clear(&read);
@@ -117,10 +117,10 @@ TEST(a_reader_that_must_not_wait_is_told_so_and_can_seek_again)
                                  &iter, &err),
               &err);
     EXPECT_STATUS(nr_iter_seek_first(iter, &err), NORI_AGAIN, &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     read.no_wait = false;
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    EXPECT(iter->valid);
+    EXPECT(iter->entry);
     nr_iter_destroy(iter);
     nr_read_clear(&read);
     nr_run_unref(run);

@@ -26,9 +26,9 @@ static uint64_t read_run(struct nori_engine *engine, struct nr_run *run, nori_sl
     int last = -1;
     EXPECT_OK(nr_run_iter_create(run, start, end, engine->tables, &engine->epoch, &read, &iter, &err), &err);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    while (iter->valid) {
-        int number = number_of(iter->key);
-        fresh += number != last && nr_tag_type(iter->tag) != NR_TYPE_DELETE && !older[number];
+    while (iter->entry) {
+        int number = number_of(iter->entry->key);
+        fresh += number != last && nr_tag_type(iter->entry->tag) != NR_TYPE_DELETE && !older[number];
         last = number;
         held[number] = true;
         EXPECT_OK(nr_iter_next(iter, &err), &err);

@@ -8,14 +8,14 @@ enum { MAX_ENTRIES = 400, MAX_CHILDREN = 4, MAX_RANGES = 8, VALUE_BYTES = 12 };
 
 /* Entries spread over children, ranges, and what a reader must see of them. */
 struct world {
-    struct entry all[MAX_ENTRIES];
+    struct nr_entry all[MAX_ENTRIES];
     uint8_t values[MAX_ENTRIES][VALUE_BYTES];
-    struct entry parts[MAX_CHILDREN][MAX_ENTRIES];
+    struct nr_entry parts[MAX_CHILDREN][MAX_ENTRIES];
     size_t sizes[MAX_CHILDREN];
     struct nr_range ranges[MAX_RANGES];
     size_t count, child_count, range_count;
     uint64_t sequence, now_ms;
-    struct entry shown[MAX_ENTRIES];
+    struct nr_entry shown[MAX_ENTRIES];
     size_t shown_count;
 };
 
@@ -33,10 +33,10 @@ static void fill(struct world *world, struct nr_random *random, size_t count)
         world->values[i][11] = world->values[i][5] = (uint8_t)i;
         if (type == NR_TYPE_PUT_EXPIRING) nr_put_fixed64(world->values[i], nr_random_below(random, 20));
         if (type == NR_TYPE_DELETE) size = 0;
-        world->all[i] = (struct entry){universe_key(nr_random_below(random, key_count)), nr_tag(i, type),
-                                       nr_slice(world->values[i], size)};
+        world->all[i] = (struct nr_entry){universe_key(nr_random_below(random, key_count)), nr_tag(i, type),
+                                          nr_slice(world->values[i], size)};
     }
-    qsort(world->all, count, sizeof(struct entry), compare_entries);
+    qsort(world->all, count, sizeof(struct nr_entry), compare_entries);
     for (size_t i = 0; i < count; i++) {
         size_t child = nr_random_below(random, world->child_count);
         world->parts[child][world->sizes[child]++] = world->all[i];
@@ -51,7 +51,7 @@ static void fill(struct world *world, struct nr_random *random, size_t count)
     world->now_ms = nr_random_below(random, 25);
 }
 
-static bool is_covered(const struct world *world, const struct entry *entry)
+static bool is_covered(const struct world *world, const struct nr_entry *entry)
 {
     for (size_t i = 0; i < world->range_count; i++) {
         const struct nr_range *range = &world->ranges[i];
@@ -63,9 +63,9 @@ static bool is_covered(const struct world *world, const struct entry *entry)
 
 static void find_shown(struct world *world)
 {
-    const struct entry *decided = NULL;
+    const struct nr_entry *decided = NULL;
     for (size_t i = 0; i < world->count; i++) {
-        struct entry entry = world->all[i];
+        struct nr_entry entry = world->all[i];
         if (nr_tag_sequence(entry.tag) > world->sequence) continue;
         if (decided && nr_slice_equal(decided->key, entry.key)) continue;
         decided = &world->all[i];
@@ -105,11 +105,11 @@ out:
 
 static void expect_at(const struct world *world, const struct nr_iter *iter, size_t at)
 {
-    EXPECT_EQ(iter->valid, at < world->shown_count);
-    if (!iter->valid) return;
-    EXPECT(nr_slice_equal(iter->key, world->shown[at].key));
-    EXPECT(nr_slice_equal(iter->value, world->shown[at].value));
-    EXPECT_EQ(iter->tag, world->shown[at].tag);
+    EXPECT_EQ(iter->entry != NULL, at < world->shown_count);
+    if (!iter->entry) return;
+    EXPECT(nr_slice_equal(iter->entry->key, world->shown[at].key));
+    EXPECT(nr_slice_equal(iter->entry->value, world->shown[at].value));
+    EXPECT_EQ(iter->entry->tag, world->shown[at].tag);
 }
 
 static nori_status seek_somewhere(const struct world *world, struct nr_iter *iter, struct nr_random *random,
@@ -144,7 +144,7 @@ static void walk(const struct world *world, struct nr_iter *iter, struct nr_rand
     uint64_t turn = 1 + nr_random_below(random, 20);
     bool is_backward = false;
     for (int i = 0; i < steps; i++) {
-        if (i == 0 || !iter->valid || nr_random_below(random, 25) == 0) {
+        if (i == 0 || !iter->entry || nr_random_below(random, 25) == 0) {
             EXPECT_OK(seek_somewhere(world, iter, random, &at, &err), &err);
         } else {
             if (nr_random_below(random, turn) == 0) is_backward = !is_backward;
@@ -177,9 +177,9 @@ static nori_status run_script(struct nr_iter *iter, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     NR_CHECK(nr_iter_seek_first(iter, err));
-    for (int i = 0; iter->valid; i++) NR_CHECK(i % 7 == 6 ? nr_iter_prev(iter, err) : nr_iter_next(iter, err));
+    for (int i = 0; iter->entry; i++) NR_CHECK(i % 7 == 6 ? nr_iter_prev(iter, err) : nr_iter_next(iter, err));
     NR_CHECK(nr_iter_seek_last(iter, err));
-    for (int i = 0; iter->valid; i++) NR_CHECK(i % 7 == 6 ? nr_iter_next(iter, err) : nr_iter_prev(iter, err));
+    for (int i = 0; iter->entry; i++) NR_CHECK(i % 7 == 6 ? nr_iter_next(iter, err) : nr_iter_prev(iter, err));
     NR_CHECK(nr_iter_seek(iter, universe_key(20), 0, err));
     NR_CHECK(nr_iter_seek_back(iter, universe_key(20), 0, err));
 out:
@@ -201,7 +201,7 @@ TEST(an_error_of_the_source_is_reported_and_a_seek_may_follow)
             nori_status status = run_script(iter, &err);
             if (vector_fail_countdown) break;
             EXPECT_EQ(status, NORI_IO);
-            EXPECT(!iter->valid);
+            EXPECT(!iter->entry);
             walk(&world, iter, &random, 10);
         }
         vector_fail_countdown = 0;
@@ -225,7 +225,7 @@ TEST(failed_allocations_are_reported_and_a_seek_may_follow)
             status = run_script(iter, &err);
             is_done = status == NORI_OK;
             nr_alloc_fail_at(0);
-            EXPECT(is_done || !iter->valid);
+            EXPECT(is_done || !iter->entry);
             walk(&world, iter, &random, 50);
         }
         EXPECT(is_done || status == NORI_NO_MEMORY);
@@ -234,29 +234,30 @@ TEST(failed_allocations_are_reported_and_a_seek_may_follow)
     }
 }
 
-static void expect_corrupt(struct entry entry)
+static void expect_corrupt(struct nr_entry entry)
 {
     struct nori_error err;
     struct nr_iter *iter;
     EXPECT_OK(nr_visible_iter_create(vector_create(&entry, 1), NULL, NR_MAX_SEQUENCE, 0, &iter, &err), &err);
     EXPECT_STATUS(nr_iter_seek_first(iter, &err), NORI_CORRUPTION, &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     EXPECT_STATUS(nr_iter_seek_last(iter, &err), NORI_CORRUPTION, &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     nr_iter_destroy(iter);
 }
 
 TEST(a_value_shorter_than_its_expiry_or_of_unknown_type_is_corruption)
 {
-    expect_corrupt((struct entry){nr_slice_text("k"), nr_tag(3, NR_TYPE_PUT_EXPIRING), nr_slice_text("1234567")});
-    expect_corrupt((struct entry){nr_slice_text("k"), nr_tag(3, NR_TYPE_RANGE_DELETE), nr_slice_text("z")});
-    expect_corrupt((struct entry){nr_slice_text("k"), 3 << 8 | 0x10, nr_slice_text("z")});
+    expect_corrupt((struct nr_entry){nr_slice_text("k"), nr_tag(3, NR_TYPE_PUT_EXPIRING), nr_slice_text("1234567")});
+    expect_corrupt((struct nr_entry){nr_slice_text("k"), nr_tag(3, NR_TYPE_RANGE_DELETE), nr_slice_text("z")});
+    expect_corrupt((struct nr_entry){nr_slice_text("k"), 3 << 8 | 0x10, nr_slice_text("z")});
 }
 
 /* Deletes without end, in both directions. */
 struct endless_iter {
     struct nr_iter base;
     uint8_t key[8];
+    struct nr_entry entry;
     uint64_t number;
 };
 
@@ -264,9 +265,8 @@ static nori_status endless_move(struct nr_iter *iter, struct nori_error *err NR_
 {
     struct endless_iter *endless = (struct endless_iter *)iter;
     nr_put_fixed64(endless->key, ++endless->number);
-    iter->valid = true;
-    iter->key = nr_slice(endless->key, 8);
-    iter->tag = nr_tag(1, NR_TYPE_DELETE);
+    endless->entry = (struct nr_entry){.key = nr_slice(endless->key, 8), .tag = nr_tag(1, NR_TYPE_DELETE)};
+    nr_iter_show_one(iter, &endless->entry);
     return NORI_OK;
 }
 
@@ -293,13 +293,13 @@ TEST(skipping_asks_the_interrupt_hook)
     EXPECT_OK(nr_visible_iter_create(&source.base, NULL, NR_MAX_SEQUENCE, 0, &iter, &err), &err);
     nori_set_interrupt(stop_third_time, &ask_count);
     nori_status forward = nr_iter_seek_first(iter, &err);
-    bool is_valid = iter->valid;
+    bool is_valid = iter->entry;
     ask_count = 0;
     nori_status backward = nr_iter_seek_last(iter, &err);
     nori_set_interrupt(NULL, NULL);
     EXPECT_EQ(forward, NORI_INTERRUPTED);
     EXPECT(!is_valid);
     EXPECT_EQ(backward, NORI_INTERRUPTED);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     nr_iter_destroy(iter);
 }

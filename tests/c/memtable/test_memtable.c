@@ -146,11 +146,11 @@ static void check_reads(struct nr_memtable *memtable, const struct shape *shape,
 
 static void expect_at(const struct nr_iter *iter, size_t at)
 {
-    EXPECT_EQ(iter->valid, at < model.count);
-    if (!iter->valid) return;
-    EXPECT(nr_slice_equal(iter->key, model_key(&model.entries[at])));
-    EXPECT_EQ(iter->tag, model.entries[at].tag);
-    if (iter->value.size) EXPECT(nr_slice_equal(iter->value, nr_slice(&model.entries[at].value, 8)));
+    EXPECT_EQ(iter->entry != NULL, at < model.count);
+    if (!iter->entry) return;
+    EXPECT(nr_slice_equal(iter->entry->key, model_key(&model.entries[at])));
+    EXPECT_EQ(iter->entry->tag, model.entries[at].tag);
+    if (iter->entry->value.size) EXPECT(nr_slice_equal(iter->entry->value, nr_slice(&model.entries[at].value, 8)));
 }
 
 static void check_iteration(struct nr_memtable *memtable, const struct shape *shape)
@@ -159,11 +159,11 @@ static void check_iteration(struct nr_memtable *memtable, const struct shape *sh
     struct nr_iter *iter;
     size_t at = 0;
     EXPECT_OK(nr_memtable_iter_create(memtable, &iter, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    for (expect_at(iter, at); iter->valid; expect_at(iter, ++at)) EXPECT_OK(nr_iter_next(iter, &err), &err);
+    for (expect_at(iter, at); iter->entry; expect_at(iter, ++at)) EXPECT_OK(nr_iter_next(iter, &err), &err);
     EXPECT_OK(nr_iter_seek_last(iter, &err), &err);
-    for (at = model.count - 1; iter->valid; expect_at(iter, --at)) {
+    for (at = model.count - 1; iter->entry; expect_at(iter, --at)) {
         expect_at(iter, at);
         EXPECT_OK(nr_iter_prev(iter, &err), &err);
     }
@@ -405,6 +405,6 @@ TEST(an_iterator_outlives_the_memtables_other_references)
     tear_down(memtable);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
     for (int i = 0; i < 100; i++) EXPECT_OK(nr_iter_next(iter, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     nr_iter_destroy(iter);
 }

@@ -77,16 +77,18 @@ static void check_scan(uint64_t sequence, bool forwards)
     nori_status rc;
     if (nr_memtable_iter_create(memtable, &iter, NULL) != NORI_OK) return mistake();
     rc = forwards ? nr_iter_seek_first(iter, NULL) : nr_iter_seek_last(iter, NULL);
-    while (rc == NORI_OK && iter->valid) {
+    while (rc == NORI_OK && iter->entry) {
         nori_slice last = nr_slice(last_key, last_bytes);
-        int order = last_bytes ? nr_entry_compare(last, last_tag, iter->key, iter->tag) : forwards ? -1 : 1;
+        int order = last_bytes ? nr_entry_compare(last, last_tag, iter->entry->key, iter->entry->tag)
+                    : forwards ? -1
+                               : 1;
         if (forwards ? order >= 0 : order <= 0) mistake();
-        if (nr_tag_sequence(iter->tag) <= sequence && !nr_slice_equal(last, iter->key)) seen++;
+        if (nr_tag_sequence(iter->entry->tag) <= sequence && !nr_slice_equal(last, iter->entry->key)) seen++;
         /* Only the visible ones count, so the last visible key is the one to remember. */
-        if (nr_tag_sequence(iter->tag) <= sequence) {
-            memcpy(last_key, iter->key.data, iter->key.size);
-            last_bytes = iter->key.size;
-            last_tag = iter->tag;
+        if (nr_tag_sequence(iter->entry->tag) <= sequence) {
+            memcpy(last_key, iter->entry->key.data, iter->entry->key.size);
+            last_bytes = iter->entry->key.size;
+            last_tag = iter->entry->tag;
         }
         rc = forwards ? nr_iter_next(iter, NULL) : nr_iter_prev(iter, NULL);
     }

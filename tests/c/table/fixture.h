@@ -139,8 +139,8 @@ static inline const struct entry *find_entry(const struct entry *entries, size_t
 
 static inline bool is_entry(const struct nr_iter *iter, const struct entry *entry)
 {
-    return nr_slice_equal(iter->key, entry->key) && iter->tag == entry->tag &&
-           nr_slice_equal(iter->value, entry->value);
+    return nr_slice_equal(iter->entry->key, entry->key) && iter->entry->tag == entry->tag &&
+           nr_slice_equal(iter->entry->value, entry->value);
 }
 
 /* A key or value that lives as long as the program. */

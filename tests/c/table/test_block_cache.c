@@ -2,7 +2,7 @@
 
 static void insert(struct fixture *fixture, uint64_t file, uint64_t offset, size_t size, bool is_scan)
 {
-    struct nr_cached_block *block = nr_block_create(file, offset, size);
+    struct nr_cached_block *block = nr_block_create(fixture->blocks, file, offset, size);
     EXPECT(block);
     memset(block->data, (int)(file * 31 + offset), size);
     nr_block_cache_insert(fixture->blocks, block, is_scan);
@@ -21,11 +21,11 @@ static bool has(struct fixture *fixture, uint64_t file, uint64_t offset, bool is
 
 TEST(cache_stays_within_its_budget_and_uses_it)
 {
-    static const size_t budgets[] = {0, 5000, 300000, 1 << 20, 5 << 20};
+    static const size_t budgets[] = {0, 5000, 300000, 1 << 20, 5 << 20, 40 << 20};
     for (size_t i = 0; i < NR_ARRAY_LEN(budgets); i++) {
         struct fixture fixture;
         fixture_init(&fixture, budgets[i]);
-        for (unsigned j = 0; j < 3000; j++) {
+        for (unsigned j = 0; j < 12000; j++) {
             insert(&fixture, 1 + j % 3, j * 4096, 100 + j * 37 % 8000, j % 2);
             EXPECT(nr_block_cache_bytes(fixture.blocks) <= budgets[i]);
         }
@@ -114,7 +114,7 @@ static void *work(void *arg)
         if (block) {
             worker->wrong += block->data[1999] != (uint8_t)(file * 31 + offset);
         } else {
-            block = nr_block_create(file, offset, 2000);
+            block = nr_block_create(fixture->blocks, file, offset, 2000);
             if (block) {
                 memset(block->data, (int)(file * 31 + offset), 2000);
                 nr_block_cache_insert(fixture->blocks, block, i % 4 == 0);

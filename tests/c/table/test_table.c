@@ -84,8 +84,8 @@ static void expect_walks(struct nr_table *table, struct nr_random *random, const
             EXPECT_OK(nr_iter_prev(iter, &err), &err);
             at--;
         }
-        EXPECT_EQ(iter->valid, at >= low && at < high);
-        if (iter->valid) EXPECT(is_entry(iter, &entries[at]));
+        EXPECT_EQ(iter->entry != NULL, at >= low && at < high);
+        if (iter->entry) EXPECT(is_entry(iter, &entries[at]));
     }
     nr_iter_destroy(iter);
 }
@@ -228,13 +228,13 @@ TEST(table_of_range_tombstones_alone_answers_gets_and_iterates_over_nothing)
     EXPECT(!nr_lookup_decided(&lookup));
     EXPECT_OK(nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &err), &err);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     EXPECT_OK(nr_iter_seek_last(iter, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     EXPECT_OK(nr_iter_seek(iter, nr_slice_text("c"), 0, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     EXPECT_OK(nr_iter_seek_back(iter, nr_slice_text("c"), 0, &err), &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     nr_iter_destroy(iter);
     nr_table_measure(table, nr_slice_text("c"), nr_bound_infinite(), &bytes, &entries);
     EXPECT_EQ(bytes, nr_table_file_bytes(table));
@@ -353,7 +353,7 @@ TEST(a_read_that_must_not_wait_says_so_and_works_once_the_block_is_cached)
     EXPECT_STATUS(nr_table_get(table, &lookup, &read, &err), NORI_AGAIN, &err);
     EXPECT_OK(nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &err), &err);
     EXPECT_STATUS(nr_iter_seek_first(iter, &err), NORI_AGAIN, &err);
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     read.no_wait = false;
     EXPECT_OK(nr_table_get(table, &lookup, &read, &err), &err);
     EXPECT_SLICE(lookup.value, "v");
@@ -364,7 +364,7 @@ TEST(a_read_that_must_not_wait_says_so_and_works_once_the_block_is_cached)
     EXPECT_SLICE(lookup.value, "v");
     EXPECT(!read.pinned);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    EXPECT(iter->valid);
+    EXPECT(iter->entry);
     nr_epoch_leave(&fixture.epoch, stripe);
     nr_iter_destroy(iter);
     nr_table_unref(table);
@@ -389,7 +389,7 @@ TEST(long_scans_read_many_blocks_at_once_and_leave_the_cache_as_compaction_must)
     uint64_t reads_before = nori_simdisk_operations(fixture.env, "read");
     EXPECT_OK(nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &err), &err);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    for (; iter->valid; count++) {
+    for (; iter->entry; count++) {
         EXPECT(is_entry(iter, &entries[count]));
         EXPECT_OK(nr_iter_next(iter, &err), &err);
     }
@@ -405,7 +405,7 @@ TEST(long_scans_read_many_blocks_at_once_and_leave_the_cache_as_compaction_must)
                                    &read, &iter, &err),
               &err);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    for (count = 0; iter->valid; count++) EXPECT_OK(nr_iter_next(iter, &err), &err);
+    for (count = 0; iter->entry; count++) EXPECT_OK(nr_iter_next(iter, &err), &err);
     nr_iter_destroy(iter);
     EXPECT_EQ(count, 100);
     EXPECT(read.bytes_read < 6 * 4200);

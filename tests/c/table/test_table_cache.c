@@ -239,7 +239,7 @@ TEST(an_iterator_keeps_its_file_when_descriptors_run_out)
     EXPECT_OK(try_get(&tables, 1, 5, false, &err), &err);
     nr_table_cache_drop(tables.cache, &tables.handles[0], true);
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
-    for (; iter->valid; count++) EXPECT_OK(nr_iter_next(iter, &err), &err);
+    for (; iter->entry; count++) EXPECT_OK(nr_iter_next(iter, &err), &err);
     EXPECT_EQ(count, ENTRY_COUNT);
     nr_iter_destroy(iter);
     tables_clear(&tables);
@@ -307,7 +307,7 @@ static void scan(struct worker *worker, struct nr_random *random)
     if (rc == NORI_OK) rc = nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &error);
     nr_epoch_leave(&tables->fixture.epoch, stripe);
     if (rc == NORI_OK) rc = nr_iter_seek_first(iter, &error);
-    while (rc == NORI_OK && iter->valid) {
+    while (rc == NORI_OK && iter->entry) {
         worker->failures += !is_entry(iter, &entries[count++]);
         rc = nr_iter_next(iter, &error);
     }

@@ -70,7 +70,7 @@ static bool walk_is_right_or_finding(struct nr_table *table, bool is_backward, u
 
     EXPECT_OK(nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, &err), &err);
     rc = is_backward ? nr_iter_seek_last(iter, &err) : nr_iter_seek_first(iter, &err);
-    while (rc == NORI_OK && iter->valid && is_right) {
+    while (rc == NORI_OK && iter->entry && is_right) {
         is_right = seen < entry_count && is_entry(iter, &entries[is_backward ? entry_count - 1 - seen : seen]);
         seen++;
         rc = is_backward ? nr_iter_prev(iter, &err) : nr_iter_next(iter, &err);
@@ -348,7 +348,7 @@ static void expect_no_harm(struct fixture *fixture, size_t block_size)
         rc = i < 4         ? is_backward ? nr_iter_seek_last(iter, &err) : nr_iter_seek_first(iter, &err)
                      : is_backward ? nr_iter_seek_back(iter, lookup.key, 0, &err)
                            : nr_iter_seek(iter, lookup.key, UINT64_MAX, &err);
-        while (rc == NORI_OK && iter->valid && steps++ < block_size) {
+        while (rc == NORI_OK && iter->entry && steps++ < block_size) {
             /* Now and then the other way. */
             bool turns = steps % 5 == 4 && steps < 50;
             rc = is_backward != turns ? nr_iter_prev(iter, &err) : nr_iter_next(iter, &err);
@@ -557,13 +557,13 @@ static nori_status live(struct fixture *fixture)
     EXPECT(lookup.found);
     NR_CHECK(nr_table_iter_create(table, nr_slice(NULL, 0), nr_bound_infinite(), &scan, &iter, &err));
     NR_CHECK(nr_iter_seek_first(iter, &err));
-    while (iter->valid) {
+    while (iter->entry) {
         EXPECT(is_entry(iter, &entries[seen++]));
         NR_CHECK(nr_iter_next(iter, &err));
     }
     EXPECT_EQ(seen, entry_count);
     NR_CHECK(nr_iter_seek_last(iter, &err));
-    while (iter->valid) {
+    while (iter->entry) {
         EXPECT(is_entry(iter, &entries[--seen]));
         NR_CHECK(nr_iter_prev(iter, &err));
     }

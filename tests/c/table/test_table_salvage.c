@@ -93,7 +93,7 @@ static size_t compare(struct nr_table *table, const struct nr_table_damage *dama
     EXPECT_OK(nr_iter_seek_first(iter, &err), &err);
     for (size_t i = 0; i < count; i++) {
         bool is_same_key = first_missing < count && nr_slice_equal(entries[first_missing].key, entries[i].key);
-        if (iter->valid && is_entry(iter, &entries[i])) {
+        if (iter->entry && is_entry(iter, &entries[i])) {
             /* Nothing older than something lost of its key. */
             EXPECT(!drops || !is_same_key);
             EXPECT_OK(nr_iter_next(iter, &err), &err);
@@ -103,7 +103,7 @@ static size_t compare(struct nr_table *table, const struct nr_table_damage *dama
             EXPECT(is_in_damage(table, damage, entries[i].key));
         }
     }
-    EXPECT(!iter->valid);
+    EXPECT(!iter->entry);
     nr_iter_destroy(iter);
     EXPECT(drops || dropped == 0);
     return shown + (size_t)dropped;
