@@ -7,6 +7,7 @@
 #include "base/alloc.h"
 
 #define ENTRIES_BETWEEN_POLLS 256
+#define MOST_FORESEEN 1024 /* Entries of a chunk. */
 
 enum place {
     PLACE_FRONT, /* Before the first entry in the scan's direction. */
@@ -231,6 +232,16 @@ static inline nori_status copy_entry(struct nori_scan *scan, const struct nr_ent
     return NORI_OK;
 }
 
+/* Room for a chunk at once, were all entries like this one. */
+static nori_status reserve_chunk(struct nori_scan *scan, const struct nr_entry *entry, size_t max_count,
+                                 size_t max_bytes, struct nori_error *err)
+{
+    size_t count = NR_MIN(max_count, MOST_FORESEEN);
+    nori_status rc = reserve_entries(scan, count, err);
+    if (rc != NORI_OK) return rc;
+    return nr_buffer_reserve(&scan->bytes, NR_MIN(count * (entry->key.size + entry->value.size), max_bytes), err);
+}
+
 /* Window by window. */
 static nori_status fill(struct nori_scan *scan, size_t max_count, size_t max_bytes, size_t *count_out,
                         struct nori_error *err)
@@ -238,6 +249,7 @@ static nori_status fill(struct nori_scan *scan, size_t max_count, size_t max_byt
     struct nr_iter *iter = scan->iter;
     size_t count = 0, polled = 0;
     nori_status rc = NORI_OK;
+    if (iter->entry) NR_CHECK(reserve_chunk(scan, iter->entry, max_count, max_bytes, err));
     while (iter->entry && count < max_count && (count == 0 || scan->bytes.size < max_bytes)) {
         size_t end = count + count_at_hand(scan, iter, max_count - count);
         if (NR_UNLIKELY(end == count)) break;

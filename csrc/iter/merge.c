@@ -229,13 +229,31 @@ static void show(struct merge_iter *merge)
 
 /* ---------------------------------------------------------------- the iterator */
 
+/* Goes forward to (key, tag) within the window, where that reaches so far. */
+static bool is_in_window(struct merge_iter *merge, nori_slice key, uint64_t tag)
+{
+    const struct nr_entry *entry = merge->base.entry, *last = merge->base.last;
+    if (nr_entry_compare(last->key, last->tag, key, tag) < 0) return false;
+    while (nr_entry_compare(entry->key, entry->tag, key, tag) < 0) entry++;
+    merge->base.entry = entry;
+    return true;
+}
+
 static nori_status merge_seek(struct nr_iter *base, nori_slice key, uint64_t tag, struct nori_error *err)
 {
     struct merge_iter *merge = (struct merge_iter *)base;
     nori_status rc = NORI_OK;
+    /* On the way forward, children that are there already stay. */
+    bool goes_on = base->entry && !merge->is_backward &&
+                   nr_entry_compare(base->entry->key, base->entry->tag, key, tag) <= 0;
+    if (goes_on && is_in_window(merge, key, tag)) return NORI_OK;
     base->entry = NULL;
     merge->is_backward = false;
-    for (uint32_t i = 0; i < merge->count; i++) NR_CHECK(nr_iter_seek(merge->children[i], key, tag, err));
+    for (uint32_t i = 0; i < merge->count; i++) {
+        const struct nr_entry *at = merge->children[i]->entry;
+        if (goes_on && (!at || nr_entry_compare(at->key, at->tag, key, tag) >= 0)) continue;
+        NR_CHECK(nr_iter_seek(merge->children[i], key, tag, err));
+    }
     rebuild(merge);
     show(merge);
 out:

@@ -21,6 +21,9 @@
 #define MAX_SHARDS 16
 #define MIN_SHARD_BYTES (1u << 20)
 #define BYTES_PER_BUCKET 2048
+#define LINE_BUCKETS 8
+/* Of a file, to a bucket: about a block as it is stored. */
+#define NEIGHBOUR_BYTES 2048
 #define MAX_HEAT 3
 #define SCAN_SHARE 8
 #define FILE_LISTS 256
@@ -107,20 +110,25 @@ static size_t charge_of(const struct nr_cached_block *block)
     return sizeof(*block) + block->size;
 }
 
+/* Blocks that are neighbours in a file have neighbouring buckets, a cache line of them at a time: a scan finds the next
+ * block's near, and all that is in use takes fewer lines. The lowest bits are the place in the line. */
 static inline uint64_t hash_place(uint64_t file_number, uint64_t offset)
 {
-    uint64_t hash = (offset + file_number * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
-    return hash ^ hash >> 32;
+    uint64_t place = offset / NEIGHBOUR_BYTES;
+    uint64_t hash = (place / LINE_BUCKETS + file_number * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
+    hash ^= hash >> 32;
+    return hash * LINE_BUCKETS + place % LINE_BUCKETS;
 }
 
 static inline struct shard *find_shard(struct nr_block_cache *cache, uint64_t hash)
 {
-    return &cache->shards[hash & (cache->shard_count - 1)];
+    return &cache->shards[hash / LINE_BUCKETS & (cache->shard_count - 1)];
 }
 
 static inline _Atomic(struct nr_cached_block *) *find_bucket(struct shard *shard, uint64_t hash)
 {
-    return &shard->buckets[(hash >> 4) & shard->bucket_mask];
+    return &shard
+                ->buckets[(hash / LINE_BUCKETS / MAX_SHARDS * LINE_BUCKETS + hash % LINE_BUCKETS) & shard->bucket_mask];
 }
 
 static size_t power_of_two_below(size_t n)

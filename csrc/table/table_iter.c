@@ -12,8 +12,10 @@
 #define WINDOW_ENTRIES (WINDOW_INTERVALS * NR_RESTART_INTERVAL)
 #define SMALLEST_RUN_BYTES (32u << 10)
 #define LARGEST_RUN_BYTES (256u << 10)
-/* How far ahead of the entry its block is brought near. */
+/* How far ahead of the entry its block is brought near: going back, where the next window is decoded. An entry at a
+ * time: many lines asked for at once keep each other waiting. */
 #define PREFETCH_AHEAD_BYTES 512
+#define PREFETCH_BACK_BYTES (WINDOW_INTERVALS * NR_RESTART_BYTES)
 /* Blocks read one after the other before more than one is read at a time. */
 #define SEQUENTIAL_AFTER 2
 
@@ -208,6 +210,7 @@ static nori_status decode(struct table_iter *iter, const uint8_t *at, const uint
     struct nr_buffer *keys = &iter->keys;
     nori_status rc = NORI_OK;
     size_t count = 0, previous_size = 0;
+    ptrdiff_t ahead_bytes = iter->is_backward ? -(ptrdiff_t)PREFETCH_BACK_BYTES : PREFETCH_AHEAD_BYTES;
     keys->size = 0;
     while (at < limit) {
         struct nr_block_entry entry;
@@ -218,7 +221,7 @@ static nori_status decode(struct table_iter *iter, const uint8_t *at, const uint
             rc = damaged(iter, err);
             goto out;
         }
-        __builtin_prefetch(next + PREFETCH_AHEAD_BYTES);
+        __builtin_prefetch(next + ahead_bytes);
         size_t size = entry.shared + entry.unshared;
         if (NR_UNLIKELY(keys->capacity < keys->size + size + KEY_SLACK)) NR_CHECK(grow_keys(iter, size, count, err));
         uint8_t *key = keys->data + keys->size;
