@@ -1,16 +1,14 @@
-/* The memtable's iterator, over what was written before it. Going on follows the bottom level, a few nodes ahead; going
- * back is a search. */
+/* The memtable's iterator, over what was written before it. It holds a node; going back is a search, going on follows
+ * the bottom level. A window is one entry: the next node, which is no neighbour in memory, is on its way while this one
+ * is worked on. */
 #include "base/alloc.h"
 #include "memtable/memtable_state.h"
 
-#define WINDOW_ENTRIES 16
-
 struct memtable_iter {
     struct nr_iter base;
-    struct nr_memtable *memtable;    /* One reference. */
-    const struct nr_node *last_node; /* Of the window. */
-    unsigned wanted;                 /* Entries of the next window: more, the further it goes on. */
-    struct nr_entry window[WINDOW_ENTRIES];
+    struct nr_memtable *memtable; /* One reference. */
+    const struct nr_node *node;   /* NULL: nowhere. */
+    struct nr_entry entry;
 };
 
 static struct memtable_iter *self_of(struct nr_iter *iter)
@@ -18,65 +16,53 @@ static struct memtable_iter *self_of(struct nr_iter *iter)
     return (struct memtable_iter *)iter;
 }
 
-/* Shows the node and those behind it. */
-static nori_status show_from(struct memtable_iter *self, const struct nr_node *node)
+static nori_status stand_on(struct memtable_iter *self, const struct nr_node *node)
 {
-    unsigned count = 0;
-    for (; node && count < self->wanted; node = nr_node_next(node)) {
-        /* The neighbour in order is not one in memory. */
-        __builtin_prefetch(nr_node_next(node));
-        self->window[count++] = (struct nr_entry){nr_node_key(node), node->tag, nr_node_value(node)};
-        self->last_node = node;
-    }
-    if (count == 0)
-        self->base.entry = NULL;
-    else
-        nr_iter_show_window(&self->base, self->window, self->window, self->window + count - 1);
+    self->node = node;
+    self->base.entry = NULL;
+    if (!node) return NORI_OK;
+    self->entry = (struct nr_entry){nr_node_key(node), node->tag, nr_node_value(node)};
+    nr_iter_show_one(&self->base, &self->entry);
     return NORI_OK;
-}
-
-static nori_status show_one(struct memtable_iter *self, const struct nr_node *node)
-{
-    self->wanted = 1;
-    return show_from(self, node);
 }
 
 static nori_status iter_seek(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return show_one(self, nr_skiplist_seek(nr_order_list(&self->memtable->order), key, tag));
+    return stand_on(self, nr_skiplist_seek(nr_order_list(&self->memtable->order), key, tag));
 }
 
 static nori_status iter_seek_back(struct nr_iter *iter, nori_slice key, uint64_t tag, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return show_one(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), key, tag, true));
+    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), key, tag, true));
 }
 
 static nori_status iter_seek_first(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return show_one(self, nr_skiplist_first(nr_order_list(&self->memtable->order)));
+    return stand_on(self, nr_skiplist_first(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_seek_last(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    return show_one(self, nr_skiplist_last(nr_order_list(&self->memtable->order)));
+    return stand_on(self, nr_skiplist_last(nr_order_list(&self->memtable->order)));
 }
 
 static nori_status iter_next(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    self->wanted = NR_MIN(self->wanted * 2, WINDOW_ENTRIES);
-    return show_from(self, nr_node_next(self->last_node));
+    const struct nr_node *node = nr_node_next(self->node);
+    if (node) __builtin_prefetch(nr_node_next(node));
+    return stand_on(self, node);
 }
 
 static nori_status iter_prev(struct nr_iter *iter, struct nori_error *err NR_UNUSED)
 {
     struct memtable_iter *self = self_of(iter);
-    const struct nr_entry *entry = iter->entry;
-    return show_one(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), entry->key, entry->tag, false));
+    return stand_on(self, nr_skiplist_seek_back(nr_order_list(&self->memtable->order), nr_node_key(self->node),
+                                                self->node->tag, false));
 }
 
 static void iter_destroy(struct nr_iter *iter)

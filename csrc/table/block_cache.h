@@ -40,8 +40,8 @@ void nr_block_unref(struct nr_cached_block *block); /* NULL is fine. Any thread.
 /* Inside the epoch. NULL if it is not there. */
 struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
                                             bool is_scan);
-/* Brings near what a find of the block will wait for: its bucket; asked again a little later, the block. Inside the
- * epoch. */
+/* Brings near what a find of the block will wait for: its bucket; asked again a little later, the block. Touches no
+ * block, so there is no need to be inside the epoch. */
 void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again);
 /* The cache takes a reference of its own. Another copy that is there already stays. May do nothing when the block does
  * not fit. Never waits for I/O. */

@@ -138,12 +138,10 @@ static void look_ahead(struct table_iter *iter, bool is_again)
 {
     struct nr_table *table = iter->table;
     size_t block = iter->is_backward ? iter->block_index - 1 : iter->block_index + 1;
-    unsigned stripe;
-    if (!table->blocks || iter->block_index == (iter->is_backward ? iter->first_block : iter->last_block)) return;
-    stripe = nr_epoch_enter(table->epoch);
+    if (!table->blocks || iter->read->skip_cache) return;
+    if (iter->block_index == (iter->is_backward ? iter->first_block : iter->last_block)) return;
     nr_block_cache_prefetch(table->blocks, table->number, nr_index_block_offset(&table->sections.index, block),
                             is_again);
-    nr_epoch_leave(table->epoch, stripe);
 }
 
 static nori_status enter_block(struct table_iter *iter, size_t block, struct nori_error *err)
