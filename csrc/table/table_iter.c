@@ -8,7 +8,11 @@
 
 /* Keys are copied in steps of this many bytes, so the buffer has as many to spare. */
 #define KEY_SLACK 16
-#define WINDOW_INTERVALS 2
+/* Room for keys that needs no allocation. */
+#define FIRST_KEY_BYTES 1024
+/* Intervals of the first window behind a seek, of which little may be wanted, and of those it goes on with. */
+#define SOUGHT_INTERVALS 2
+#define WINDOW_INTERVALS 4
 #define WINDOW_ENTRIES (WINDOW_INTERVALS * NR_RESTART_INTERVAL)
 #define SMALLEST_RUN_BYTES (32u << 10)
 #define LARGEST_RUN_BYTES (256u << 10)
@@ -37,7 +41,8 @@ struct table_iter {
 
     uint32_t first_restart, end_restart; /* Whose intervals the window holds. */
     bool is_cut_below, is_cut_above;     /* It reaches start, or end. */
-    struct nr_buffer keys;               /* Of the window; with KEY_SLACK bytes to spare. */
+    uint8_t *keys;                       /* Of the window; owned, if they do not fit into first_keys. */
+    size_t keys_capacity;                /* With KEY_SLACK bytes to spare. */
 
     struct nr_buffer run; /* Stored bytes read at once, from run_offset on. */
     uint64_t run_offset;
@@ -46,6 +51,7 @@ struct table_iter {
 
     uint64_t held_bytes; /* The most that block and run took at a time; part of read->held_bytes. */
     struct nr_entry window[WINDOW_ENTRIES];
+    uint8_t first_keys[FIRST_KEY_BYTES];
 };
 
 /* ---------------------------------------------------------------- blocks */
@@ -187,17 +193,26 @@ static inline void copy_short(uint8_t *to, const uint8_t *from, size_t size, boo
         memcpy(to, from, size);
 }
 
-/* Room for a key of this size. The window's keys move with the buffer. */
-static __attribute__((noinline)) nori_status grow_keys(struct table_iter *iter, size_t size, size_t count,
+static void free_keys(struct table_iter *iter)
+{
+    if (iter->keys != iter->first_keys) nr_free(iter->keys);
+}
+
+/* Room for so many bytes, of which 'used' are there: the keys of 'count' entries, which move along. */
+static __attribute__((noinline)) nori_status grow_keys(struct table_iter *iter, size_t bytes, size_t used, size_t count,
                                                        struct nori_error *err)
 {
-    const uint8_t *old = iter->keys.data;
-    nori_status rc = nr_buffer_reserve(&iter->keys, size + KEY_SLACK, err);
-    if (rc != NORI_OK || !old) return rc;
+    size_t capacity = NR_MAX(bytes, 2 * iter->keys_capacity);
+    uint8_t *keys = nr_alloc(capacity);
+    if (!keys) return nr_fail_memory(err, capacity);
+    memcpy(keys, iter->keys, used);
     for (size_t i = 0; i < count; i++) {
         nori_slice *key = &iter->window[i].key;
-        key->data = iter->keys.data + (key->data - old);
+        key->data = keys + (key->data - iter->keys);
     }
+    free_keys(iter);
+    iter->keys = keys;
+    iter->keys_capacity = capacity;
     return NORI_OK;
 }
 
@@ -205,11 +220,9 @@ static __attribute__((noinline)) nori_status grow_keys(struct table_iter *iter, 
 static nori_status decode(struct table_iter *iter, const uint8_t *at, const uint8_t *limit, size_t *count_out,
                           struct nori_error *err)
 {
-    struct nr_buffer *keys = &iter->keys;
     nori_status rc = NORI_OK;
-    size_t count = 0, previous_size = 0;
+    size_t count = 0, used = 0, previous_size = 0;
     ptrdiff_t ahead_bytes = iter->is_backward ? -(ptrdiff_t)PREFETCH_BACK_BYTES : PREFETCH_AHEAD_BYTES;
-    keys->size = 0;
     while (at < limit) {
         struct nr_block_entry entry;
         const uint8_t *next = nr_block_entry_decode(at, limit, &entry);
@@ -221,12 +234,13 @@ static nori_status decode(struct table_iter *iter, const uint8_t *at, const uint
         }
         __builtin_prefetch(next + ahead_bytes);
         size_t size = entry.shared + entry.unshared;
-        if (NR_UNLIKELY(keys->capacity < keys->size + size + KEY_SLACK)) NR_CHECK(grow_keys(iter, size, count, err));
-        uint8_t *key = keys->data + keys->size;
+        if (NR_UNLIKELY(iter->keys_capacity < used + size + KEY_SLACK))
+            NR_CHECK(grow_keys(iter, used + size + KEY_SLACK, used, count, err));
+        uint8_t *key = iter->keys + used;
         copy_short(key, key - previous_size, entry.shared, true);
         copy_short(key + entry.shared, entry.suffix, entry.unshared, iter->view.limit - entry.suffix >= KEY_SLACK);
         iter->window[count++] = (struct nr_entry){nr_slice(key, size), entry.tag, nr_block_entry_value(&entry)};
-        keys->size += size;
+        used += size;
         previous_size = size;
         at = next;
     }
@@ -350,7 +364,7 @@ static nori_status stand_on(struct table_iter *iter, const struct nr_block_place
     nori_status rc = NORI_OK;
     const struct nr_entry *first, *behind;
     const uint8_t *value = nr_block_entry_value(&place->entry).data;
-    uint32_t end = NR_MIN(place->restart + WINDOW_INTERVALS, iter->view.restart_count);
+    uint32_t end = NR_MIN(place->restart + SOUGHT_INTERVALS, iter->view.restart_count);
 
     NR_CHECK(load(iter, place->restart, end, &first, &behind, err));
     for (const struct nr_entry *entry = first; entry < behind; entry++) {
@@ -430,7 +444,8 @@ static nori_status table_seek_back(struct nr_iter *base, nori_slice key, uint64_
             rc = damaged(iter, err);
             goto out;
         }
-        NR_CHECK(load(iter, restart > 0 ? restart - 1 : 0, restart + 1, &first, &behind, err));
+        NR_CHECK(load(iter, restart + 1 > SOUGHT_INTERVALS ? restart + 1 - SOUGHT_INTERVALS : 0, restart + 1, &first,
+                      &behind, err));
         const struct nr_entry *after = behind;
         while (after > first && nr_entry_compare(after[-1].key, after[-1].tag, key, tag) > 0) after--;
         if (after > first) nr_iter_show_window(base, first, after - 1, behind - 1);
@@ -475,7 +490,7 @@ static void table_iter_destroy(struct nr_iter *base)
     struct table_iter *iter = (struct table_iter *)base;
     iter->read->held_bytes -= iter->held_bytes;
     nr_block_unref(iter->block);
-    nr_buffer_clear(&iter->keys);
+    free_keys(iter);
     nr_buffer_clear(&iter->run);
     nr_table_release_file(iter->table);
     nr_table_unref(iter->table);
@@ -515,7 +530,8 @@ nori_status nr_table_iter_create(struct nr_table *table, nori_slice start, struc
     iter->start = start;
     iter->end = end;
     iter->run_bytes = read->skip_cache ? LARGEST_RUN_BYTES : SMALLEST_RUN_BYTES;
-    nr_buffer_init(&iter->keys);
+    iter->keys = iter->first_keys;
+    iter->keys_capacity = FIRST_KEY_BYTES;
     nr_buffer_init(&iter->run);
     iter->first_block = nr_index_find(index, start, UINT64_MAX);
     iter->is_empty = iter->first_block >= index->block_count || !nr_bound_above(end, start);
