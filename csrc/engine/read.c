@@ -1,64 +1,5 @@
-/* Point reads: memtables, then level 0, then each level's slot, newest first (design 6). */
-#include "engine/engine.h"
-
-/* One run: its slice over the key, that slice's table. */
-static nori_status search_run(struct nori_engine *engine, const struct nr_run *run, struct nr_lookup *lookup,
-                              struct nr_read *read, struct nori_error *err)
-{
-    struct nr_table *table = NULL;
-    const struct nr_table_slice *slice = nr_run_find(run, lookup->key);
-    if (!slice) return NORI_OK;
-    read->runs_probed++;
-    nori_status rc = nr_table_cache_find(engine->tables, &slice->file->handle, read, &table, err);
-    return rc == NORI_OK ? nr_table_get(table, lookup, read, err) : rc;
-}
-
-static nori_status search_slot(struct nori_engine *engine, const struct nr_slot *slot, struct nr_lookup *lookup,
-                               struct nr_read *read, struct nori_error *err)
-{
-    for (size_t i = 0; i < slot->run_count; i++) {
-        nori_status rc = search_run(engine, slot->runs[i], lookup, read, err);
-        if (rc != NORI_OK || nr_lookup_decided(lookup)) return rc;
-    }
-    return NORI_OK;
-}
-
-/* A read that ended above level 1 knows no slot. One in so many looks for its own, and stands for the others. */
-#define SHELTERED_PER_SAMPLE 64
-
-static void count_sheltered(struct nori_engine *engine, const struct nr_version *version, nori_slice key)
-{
-    unsigned index = nr_epoch_stripe_of_thread();
-    _Atomic uint64_t *counter = &engine->stripes[index].sheltered;
-    uint64_t nth = atomic_load_explicit(counter, memory_order_relaxed) + 1;
-    atomic_store_explicit(counter, nth, memory_order_relaxed);
-    if (NR_LIKELY(nth % SHELTERED_PER_SAMPLE != 0) || version->level_count < 2) return;
-    nr_activity_count_sheltered(nr_level_find(version->levels[1], key)->activity, index, SHELTERED_PER_SAMPLE);
-}
-
-nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *view, struct nr_lookup *lookup,
-                           struct nr_read *read, struct nori_error *err)
-{
-    const struct nr_version *version = view->version;
-    for (size_t i = 0; i < view->layer_count; i++) {
-        nr_memtable_get(view->layers[i].memtable, lookup);
-        if (!nr_lookup_decided(lookup)) continue;
-        count_sheltered(engine, version, lookup->key);
-        return NORI_OK;
-    }
-    nr_learn_search(engine, lookup->key);
-    for (size_t level = 0; level < version->level_count; level++) {
-        if (version->levels[level]->max_run_count == 0) continue;
-        const struct nr_slot *slot = nr_level_find(version->levels[level], lookup->key);
-        uint64_t probed_before = read->runs_probed;
-        nori_status rc = search_slot(engine, slot, lookup, read, err);
-        if (level > 0 && rc != NORI_AGAIN)
-            nr_activity_count_search(slot->activity, nr_epoch_stripe_of_thread(), read->runs_probed - probed_before);
-        if (level == 0 && rc == NORI_OK && nr_lookup_decided(lookup)) count_sheltered(engine, version, lookup->key);
-        if (rc != NORI_OK || nr_lookup_decided(lookup)) return rc;
-    }
-    return NORI_OK;
-}
+/* Point reads: one key, many keys. search.c has the way through the sources. */
+#include "engine/search.h"
 
 static void add(_Atomic uint64_t *counter, uint64_t more)
 {
@@ -135,45 +76,105 @@ out:
     return rc;
 }
 
+/* Many keys of one moment. */
+struct group {
+    struct nori_engine *engine;
+    struct nr_view *view;
+    struct nr_moment moment;
+    struct nr_read read;
+    nori_values_fn fn;
+    void *arg;
+    size_t first; /* Position of the first key of those under way. */
+    size_t count; /* Of these. */
+    struct nr_lookup lookups[NR_SEARCHES_TOGETHER];
+    struct nr_search searches[NR_SEARCHES_TOGETHER];
+};
+
+static nori_status hand_out(struct group *group, size_t index, struct nori_error *err)
+{
+    nori_slice value;
+    if (!nr_lookup_value(&group->lookups[index], group->moment.now_ms, &value)) return NORI_OK;
+    return group->fn(group->arg, group->first + index, value) ? NORI_OK : nr_fail_memory(err, value.size);
+}
+
+/* Those that what is in memory answers. The others' steps are not NULL. */
+static nori_status search_memory(struct group *group, const nori_slice *keys, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    bool no_wait = group->read.no_wait;
+    group->read.no_wait = true;
+    unsigned stripe = nr_epoch_enter(&group->engine->epoch);
+    for (size_t i = 0; i < group->count; i++) {
+        group->lookups[i] =
+            (struct nr_lookup){.key = keys[i], .hash = nr_hash_key(keys[i]), .sequence = group->moment.sequence};
+        nr_search_begin(&group->searches[i], group->engine, group->view, &group->lookups[i], &group->read);
+    }
+    nr_search_together(group->searches, group->count);
+    for (size_t i = 0; i < group->count && rc == NORI_OK; i++) {
+        if (!group->searches[i].step) rc = hand_out(group, i, err);
+    }
+    nr_epoch_leave(&group->engine->epoch, stripe);
+    group->read.no_wait = no_wait;
+    return rc;
+}
+
+/* One that has to wait, in a section of its own: values live as long as it, and it may last as long as a disk read. */
+static nori_status search_disk(struct group *group, size_t index, struct nori_error *err)
+{
+    struct nr_epoch *epoch = &group->engine->epoch;
+    uint64_t missed_before = group->read.blocks_read + group->read.tables_opened;
+    unsigned stripe = nr_epoch_enter(epoch);
+    nori_status rc = nr_judge_read(group->engine, nr_search_finish(&group->searches[index], err), err);
+    if (rc == NORI_OK) rc = hand_out(group, index, err);
+    nr_read_clear(&group->read);
+    nr_epoch_leave(epoch, stripe);
+    if (group->read.blocks_read + group->read.tables_opened != missed_before) nr_epoch_sweep(epoch);
+    if (rc == NORI_OK && !group->read.no_wait) rc = nr_interrupt_poll(err);
+    return rc;
+}
+
+static nori_status get_group(struct group *group, const nori_slice *keys, struct nori_error *err)
+{
+    nori_status rc = search_memory(group, keys, err);
+    for (size_t i = 0; i < group->count && rc == NORI_OK; i++) {
+        if (group->searches[i].step) rc = search_disk(group, i, err);
+    }
+    if (rc == NORI_OK && !group->read.no_wait) rc = nr_interrupt_poll(err);
+    return rc;
+}
+
 nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot *snapshot, const nori_slice *keys,
                           size_t count, unsigned flags, nori_values_fn fn, void *arg, struct nori_error *err)
 {
-    unsigned call, stripe;
-    struct nr_view *view = NULL;
-    struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
+    unsigned call;
+    struct group group;
     nori_status rc = nr_call_enter(engine, &call, err);
     if (rc != NORI_OK) return rc;
-    bool was_try_only = nr_try_only(read.no_wait);
+    bool no_wait = flags & NORI_NO_WAIT;
+    bool was_try_only = nr_try_only(no_wait);
+    group.engine = engine;
+    group.read = (struct nr_read){.no_wait = no_wait};
+    group.fn = fn;
+    group.arg = arg;
     /* Who may not wait must not be the last to hold a view, which takes locks: one section around all. */
     unsigned around = nr_epoch_enter(&engine->epoch);
-    view = read.no_wait ? nr_view_peek(engine) : nr_view_acquire(engine);
-    if (!read.no_wait) nr_epoch_leave(&engine->epoch, around);
-    uint64_t missed = 0;
-    struct nr_moment moment = {atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
-                               nr_engine_now_ms(engine)};
-    if (snapshot) moment = nr_snapshot_moment(snapshot);
-    for (size_t i = 0; i < count && rc == NORI_OK; i++) {
-        struct nr_lookup lookup = {.key = keys[i], .hash = nr_hash_key(keys[i]), .sequence = moment.sequence};
-        nori_slice value;
-        /* A section for each key: values live as long as it. */
-        stripe = nr_epoch_enter(&engine->epoch);
-        rc = nr_judge_read(engine, nr_view_search(engine, view, &lookup, &read, err), err);
-        if (rc == NORI_OK && nr_lookup_value(&lookup, moment.now_ms, &value) && !fn(arg, i, value))
-            rc = nr_fail_memory(err, value.size);
-        nr_read_clear(&read);
-        nr_epoch_leave(&engine->epoch, stripe);
-        if (read.blocks_read + read.tables_opened != missed) nr_epoch_sweep(&engine->epoch);
-        missed = read.blocks_read + read.tables_opened;
-        if (rc == NORI_OK && !read.no_wait) rc = nr_interrupt_poll(err);
+    group.view = no_wait ? nr_view_peek(engine) : nr_view_acquire(engine);
+    if (!no_wait) nr_epoch_leave(&engine->epoch, around);
+    group.moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
+                                      nr_engine_now_ms(engine)};
+    if (snapshot) group.moment = nr_snapshot_moment(snapshot);
+    for (group.first = 0; group.first < count && rc == NORI_OK; group.first += group.count) {
+        group.count = NR_MIN(count - group.first, (size_t)NR_SEARCHES_TOGETHER);
+        rc = get_group(&group, keys + group.first, err);
     }
     if (rc != NORI_AGAIN) {
         atomic_fetch_add_explicit(&engine->stripes[call].gets, count, memory_order_relaxed);
-        nr_read_account(engine, call, &read);
+        nr_read_account(engine, call, &group.read);
     }
-    if (read.no_wait)
+    if (no_wait)
         nr_epoch_leave(&engine->epoch, around);
     else
-        nr_view_release(view);
+        nr_view_release(group.view);
     nr_try_only(was_try_only);
     nr_call_leave(engine);
     return rc;

@@ -8,6 +8,8 @@
 #define POINTER_BITS NR_NODE_POINTER_BITS
 #define MIN_SPARE_LINES 16
 #define MAX_SPARE_LINES 1024
+/* Of a node: its header, a usual tower, a key, and the beginning of the value. */
+#define NODE_LINES 3
 
 nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count, struct nori_error *err)
 {
@@ -124,5 +126,16 @@ const struct nr_node *nr_hash_index_find(const struct nr_hash_index *index, uint
         word = atomic_load_explicit(line, memory_order_acquire);
         if (!(word & beyond_bit(hash))) return NULL;
         line = pointer_of(word);
+    }
+}
+
+void nr_hash_index_prefetch_entry(const struct nr_hash_index *index, uint64_t hash)
+{
+    const _Atomic uint64_t *line = nr_hash_index_line(index, hash);
+    for (int i = 1; i <= LINE_SLOTS; i++) {
+        uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
+        if (slot == 0) return;
+        if (slot >> POINTER_BITS != slot_tag(hash)) continue;
+        for (int j = 0; j < NODE_LINES; j++) __builtin_prefetch((const uint8_t *)pointer_of(slot) + 64 * j);
     }
 }

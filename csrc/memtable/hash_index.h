@@ -55,6 +55,8 @@ static inline void nr_hash_index_prefetch(const struct nr_hash_index *index, uin
     __builtin_prefetch((const void *)nr_hash_index_line(index, hash), 1);
 }
 
+/* The entries that may be the key's newest, as far as its first line knows of them. */
+void nr_hash_index_prefetch_entry(const struct nr_hash_index *index, uint64_t hash);
 /* The key's newest entry; NULL if there is none. */
 const struct nr_node *nr_hash_index_find(const struct nr_hash_index *index, uint64_t hash, nori_slice key);
 

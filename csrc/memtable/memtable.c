@@ -281,6 +281,16 @@ static const struct nr_node *find_entry(struct nr_memtable *memtable, nori_slice
     return node;
 }
 
+void nr_memtable_prefetch(struct nr_memtable *memtable, uint64_t hash)
+{
+    nr_hash_index_prefetch(nr_memtable_index(memtable), hash);
+}
+
+void nr_memtable_prefetch_entry(struct nr_memtable *memtable, uint64_t hash)
+{
+    nr_hash_index_prefetch_entry(nr_memtable_index(memtable), hash);
+}
+
 void nr_memtable_get(struct nr_memtable *memtable, struct nr_lookup *lookup)
 {
     const struct nr_range_stack *ranges = atomic_load_explicit(&memtable->ranges, memory_order_seq_cst);

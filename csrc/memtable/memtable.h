@@ -35,6 +35,10 @@ NORI_WARN_UNUSED nori_status nr_memtable_reserve_one(struct nr_memtable *memtabl
 void nr_memtable_insert_one(struct nr_memtable *memtable, unsigned type, nori_slice key, nori_slice value,
                             uint64_t sequence);
 
+/* Ahead of nr_memtable_get, in this order, other work in between: what it looks at first comes from memory meanwhile.
+ */
+void nr_memtable_prefetch(struct nr_memtable *memtable, uint64_t hash);
+void nr_memtable_prefetch_entry(struct nr_memtable *memtable, uint64_t hash);
 /* Readers, inside the epoch. Fills 'lookup' with the newest entry at or below its sequence, and with range tombstones.
  */
 void nr_memtable_get(struct nr_memtable *memtable, struct nr_lookup *lookup);

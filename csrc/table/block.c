@@ -187,12 +187,14 @@ bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uin
 /* Goes through the entries from a restart on without putting their keys together: 'matched' is how many bytes the key
  * sought shares with the entry last seen, which is smaller. The next entry's shared count alone often tells how it
  * compares: above 'matched' it has the same smaller byte there; below, it has risen above the key. */
-static enum nr_block_verdict search_from(const struct nr_block_view *view, const uint8_t *at, nori_slice key,
-                                         uint64_t tag, struct nr_block_place *place)
+enum nr_block_verdict nr_block_search_from(const struct nr_block_view *view, const uint8_t *at, nori_slice key,
+                                           uint64_t tag, struct nr_block_place *place)
 {
     struct nr_block_entry *entry = &place->entry;
     size_t matched = 0;
 
+    place->key_was_seen = false;
+    if (*at != 0) return NR_BLOCK_DAMAGED; /* A restart shares nothing. */
     for (; at != view->limit; at = place->next) {
         place->at = at;
         place->next = nr_block_entry_decode(at, view->limit, entry);
@@ -219,18 +221,22 @@ static enum nr_block_verdict search_from(const struct nr_block_view *view, const
     return NR_BLOCK_END;
 }
 
+const uint8_t *nr_block_seek(const struct nr_block_view *view, nori_slice key, uint64_t tag, uint32_t *restart_out)
+{
+    bool found;
+    if (!nr_block_find_restart(view, key, tag, false, restart_out, &found)) return NULL;
+    const uint8_t *at = nr_block_restart(view, *restart_out);
+    for (size_t i = 0; at && i < NR_RESTART_BYTES / 64; i++) __builtin_prefetch(at + 64 * i);
+    return at;
+}
+
 enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_slice key, uint64_t tag,
                                       struct nr_block_place *place_out)
 {
-    const uint8_t *at;
-    bool found;
-
+    const uint8_t *at = nr_block_seek(view, key, tag, &place_out->restart);
     place_out->key_was_seen = false;
-    if (!nr_block_find_restart(view, key, tag, false, &place_out->restart, &found)) return NR_BLOCK_DAMAGED;
-    at = nr_block_restart(view, place_out->restart);
-    if (!at || *at != 0) return NR_BLOCK_DAMAGED;
-    for (size_t i = 1; i < NR_RESTART_BYTES / 64; i++) __builtin_prefetch(at + 64 * i);
-    enum nr_block_verdict verdict = search_from(view, at, key, tag, place_out);
+    if (!at) return NR_BLOCK_DAMAGED;
+    enum nr_block_verdict verdict = nr_block_search_from(view, at, key, tag, place_out);
     /* Where the search ran on into the next interval, its first entry is the one. */
     if (verdict != NR_BLOCK_DAMAGED && verdict != NR_BLOCK_END && place_out->restart + 1 < view->restart_count &&
         place_out->at >= nr_block_restart(view, place_out->restart + 1))

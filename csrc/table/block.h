@@ -128,6 +128,11 @@ struct nr_block_place {
 /* The first entry at or after (key, tag). */
 enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_slice key, uint64_t tag,
                                       struct nr_block_place *place_out);
+/* The same in two steps: where the interval begins in which to search, NULL if damaged, which is fetched from memory;
+ * and the search from there on, which leaves place->restart as it is. */
+const uint8_t *nr_block_seek(const struct nr_block_view *view, nori_slice key, uint64_t tag, uint32_t *restart_out);
+enum nr_block_verdict nr_block_search_from(const struct nr_block_view *view, const uint8_t *at, nori_slice key,
+                                           uint64_t tag, struct nr_block_place *place);
 /* The last restart whose entry lies before (key, tag), or at it with 'or_at'. False if damaged; '*found_out' is false
  * where all lie behind. */
 bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,

@@ -24,7 +24,6 @@
 #define LINE_BUCKETS 8
 /* Of a file, to a bucket: about a block as it is stored. */
 #define NEIGHBOUR_BYTES 2048
-#define MAX_HEAT 3
 #define SCAN_SHARE 8
 #define FILE_LISTS 256
 #define LIMBO_SHARE 32
@@ -86,7 +85,9 @@ struct nr_cached_block *nr_block_create(struct nr_block_cache *cache, uint64_t f
     atomic_init(&block->next, NULL);
     block->clock_next = block->clock_previous = NULL;
     block->file_next = block->file_previous = NULL;
-    block->is_of_scan = false;
+    block->is_of_scan = block->is_cached = false;
+    block->shortcut = NULL;
+    block->number = 0;
     block->size = size;
     return block;
 }
@@ -103,6 +104,31 @@ void nr_block_unref(struct nr_cached_block *block)
         nr_slab_give(block);
     else
         nr_free(block);
+}
+
+struct nr_block_shortcut *nr_block_shortcut_create(size_t block_count)
+{
+    struct nr_block_shortcut *shortcut;
+    if (block_count > (SIZE_MAX - sizeof *shortcut) / sizeof shortcut->blocks[0]) return NULL;
+    shortcut = nr_calloc(1, sizeof *shortcut + block_count * sizeof shortcut->blocks[0]);
+    if (!shortcut) return NULL;
+    atomic_init(&shortcut->refs, 1);
+    shortcut->block_count = block_count;
+    return shortcut;
+}
+
+void nr_block_shortcut_unref(struct nr_block_shortcut *shortcut)
+{
+    if (shortcut && atomic_fetch_sub_explicit(&shortcut->refs, 1, memory_order_acq_rel) == 1) nr_free(shortcut);
+}
+
+/* By the shard's lock. */
+static void cut_shortcut(struct nr_cached_block *block)
+{
+    if (!block->shortcut) return;
+    atomic_store_explicit(&block->shortcut->blocks[block->number], NULL, memory_order_seq_cst);
+    nr_block_shortcut_unref(block->shortcut);
+    block->shortcut = NULL;
 }
 
 static size_t charge_of(const struct nr_cached_block *block)
@@ -179,13 +205,19 @@ out:
     return rc;
 }
 
+static void release_queue(struct queue *queue)
+{
+    for (struct nr_cached_block *block = queue->head; block; block = block->clock_next) cut_shortcut(block);
+    if (queue->head) release_chain(&queue->head->link);
+}
+
 void nr_block_cache_destroy(struct nr_block_cache *cache)
 {
     if (!cache) return;
     for (size_t i = 0; i < cache->shard_count; i++) {
         struct shard *shard = &cache->shards[i];
-        if (shard->main.head) release_chain(&shard->main.head->link);
-        if (shard->scan.head) release_chain(&shard->scan.head->link);
+        release_queue(&shard->main);
+        release_queue(&shard->scan);
         if (shard->limbo.head) release_chain(&shard->limbo.head->link);
         nr_free(shard->buckets);
         nr_mutex_destroy(&shard->lock);
@@ -195,17 +227,11 @@ void nr_block_cache_destroy(struct nr_block_cache *cache)
     nr_free(cache);
 }
 
-/* What a search looks at first lies behind the header: it comes while the header does. */
-static inline void prefetch_block(const struct nr_cached_block *block)
-{
-    for (size_t line = 0; line < 4; line++) __builtin_prefetch((const uint8_t *)block + 64 * line);
-}
-
 static inline struct nr_cached_block *find_in_bucket(_Atomic(struct nr_cached_block *) *bucket, uint64_t file_number,
                                                      uint64_t offset)
 {
     struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
-    if (block) prefetch_block(block);
+    if (block) nr_block_prefetch(block);
     while (block && (block->offset != offset || block->file_number != file_number))
         block = atomic_load_explicit(&block->next, memory_order_seq_cst);
     return block;
@@ -219,7 +245,7 @@ void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number,
         __builtin_prefetch((const void *)bucket);
     } else {
         const struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
-        if (block) prefetch_block(block);
+        if (block) nr_block_prefetch(block);
     }
 }
 
@@ -229,12 +255,23 @@ struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64
     uint64_t hash = hash_place(file_number, offset);
     struct nr_cached_block *block = find_in_bucket(find_bucket(find_shard(cache, hash), hash), file_number, offset);
 
-    if (block && !is_scan) {
-        /* Hot blocks are not written to: their line stays shared among processors. */
-        uint8_t heat = atomic_load_explicit(&block->heat, memory_order_relaxed);
-        if (heat < MAX_HEAT) atomic_store_explicit(&block->heat, (uint8_t)(heat + 1), memory_order_relaxed);
-    }
+    if (block && !is_scan) nr_block_heat(block);
     return block;
+}
+
+void nr_block_cache_shorten(struct nr_block_cache *cache, struct nr_cached_block *block,
+                            struct nr_block_shortcut *shortcut, size_t number)
+{
+    struct shard *shard = find_shard(cache, hash_place(block->file_number, block->offset));
+    if (!nr_mutex_trylock(&shard->lock)) return;
+    if (block->is_cached && block->shortcut != shortcut) {
+        cut_shortcut(block); /* Of a table that was closed since. */
+        atomic_fetch_add_explicit(&shortcut->refs, 1, memory_order_relaxed);
+        block->shortcut = shortcut;
+        block->number = number;
+        atomic_store_explicit(&shortcut->blocks[number], block, memory_order_seq_cst);
+    }
+    nr_mutex_unlock(&shard->lock);
 }
 
 static void push(struct queue *queue, struct nr_cached_block *block)
@@ -297,6 +334,8 @@ static void unlink_from_file_locked(struct shard *shard, struct nr_cached_block 
 static void unlink_locked(struct shard *shard, struct nr_cached_block *block)
 {
     unlink_from_file_locked(shard, block);
+    cut_shortcut(block);
+    block->is_cached = false;
     _Atomic(struct nr_cached_block *) *at = find_bucket(shard, hash_place(block->file_number, block->offset));
     struct nr_cached_block *found;
 
@@ -346,6 +385,7 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
         nr_block_ref(block);
         push(is_scan ? &shard->scan : &shard->main, block);
         block->is_of_scan = is_scan;
+        block->is_cached = true;
         link_to_file_locked(shard, block);
         atomic_fetch_add_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
         atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);

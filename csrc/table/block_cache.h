@@ -8,19 +8,34 @@
 
 #include "base/epoch.h"
 
+#define NR_BLOCK_MAX_HEAT 3
+
 struct nr_block_cache;
+struct nr_cached_block;
+
+/* An open table's shortcut to its blocks in the cache, by their numbers in its index: gets leave it to each other, so
+ * that only the first looks a block up. What is evicted is taken out of it. Counted: the table's reference, and one of
+ * each block that it leads to. */
+struct nr_block_shortcut {
+    _Atomic uint32_t refs;
+    size_t block_count;
+    _Atomic(struct nr_cached_block *) blocks[]; /* NULL: not known. Written under the lock of the block's shard. */
+};
 
 struct nr_cached_block {
     struct nr_epoch_link link;
     _Atomic uint32_t refs; /* The cache's, and those of iterators. */
-    _Atomic uint8_t heat;  /* 0..3, for CLOCK. Relaxed. */
+    _Atomic uint8_t heat;  /* Up to NR_BLOCK_MAX_HEAT, for CLOCK. Relaxed. */
     uint64_t file_number;
     uint64_t offset;
     _Atomic(struct nr_cached_block *) next;              /* In the bucket. */
     struct nr_cached_block *clock_next, *clock_previous; /* By the shard's lock, as all below: the queue it is in, */
     struct nr_cached_block *file_next, *file_previous;   /* its file's blocks in the shard, */
-    bool is_of_scan;                                     /* and which queue. */
-    bool is_in_slab;                                     /* Immutable. */
+    bool is_of_scan;                                     /* and which queue, */
+    bool is_cached;                                      /* whether it is in one, */
+    struct nr_block_shortcut *shortcut;                  /* what leads to it (NULL: nothing; refs), */
+    size_t number;                                       /* and from where. */
+    bool is_in_slab;                                     /* Immutable, as is all below. */
     size_t size;                                         /* Of data; the charge is this and the header. */
     uint8_t data[];
 };
@@ -43,6 +58,32 @@ struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64
 /* Brings near what a find of the block will wait for: its bucket; asked again a little later, the block. Touches no
  * block, so there is no need to be inside the epoch. */
 void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again);
+/* Room for the blocks of one table; one reference. NULL when memory runs out. */
+struct nr_block_shortcut *nr_block_shortcut_create(size_t block_count);
+void nr_block_shortcut_unref(struct nr_block_shortcut *shortcut); /* NULL is fine. */
+/* Inside the epoch: from now on 'shortcut' leads to the block, which was found in the cache. Or not: a block that was
+ * evicted meanwhile, or whose shard is busy, stays without. */
+void nr_block_cache_shorten(struct nr_block_cache *cache, struct nr_cached_block *block,
+                            struct nr_block_shortcut *shortcut, size_t number);
+/* Inside the epoch. NULL: to be looked up. */
+static inline struct nr_cached_block *nr_block_shortcut_follow(struct nr_block_shortcut *shortcut, size_t number)
+{
+    return atomic_load_explicit(&shortcut->blocks[number], memory_order_seq_cst);
+}
+
+/* A get reads the block. Hot blocks are not written to: their line stays shared among processors. */
+static inline void nr_block_heat(struct nr_cached_block *block)
+{
+    uint8_t heat = atomic_load_explicit(&block->heat, memory_order_relaxed);
+    if (heat < NR_BLOCK_MAX_HEAT) atomic_store_explicit(&block->heat, (uint8_t)(heat + 1), memory_order_relaxed);
+}
+
+/* What a search looks at first lies behind the header: it comes while the header does. */
+static inline void nr_block_prefetch(const struct nr_cached_block *block)
+{
+    for (size_t i = 0; i < 4; i++) __builtin_prefetch((const uint8_t *)block + 64 * i);
+}
+
 /* The cache takes a reference of its own. Another copy that is there already stays. May do nothing when the block does
  * not fit. Never waits for I/O. */
 void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan);

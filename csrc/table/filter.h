@@ -36,6 +36,11 @@ static inline uint64_t nr_filter_next_word(uint64_t word)
     return word ^ word >> 32;
 }
 
+static inline void nr_filter_prefetch(const struct nr_filter *filter, uint64_t hash)
+{
+    __builtin_prefetch(filter->lines + NR_FILTER_LINE_BYTES * nr_filter_line(hash, filter->line_count));
+}
+
 static inline bool nr_filter_may_hold(const struct nr_filter *filter, uint64_t hash)
 {
     const uint8_t *line;

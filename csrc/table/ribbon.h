@@ -58,6 +58,14 @@ static inline struct nr_ribbon_row nr_ribbon_row(uint64_t hash, uint64_t seed, u
                                   .mixed = coefficients * 0xA24BAED4963EE407ull};
 }
 
+static inline void nr_ribbon_prefetch(const struct nr_ribbon *ribbon, uint64_t hash)
+{
+    struct nr_ribbon_row row = nr_ribbon_row(hash, ribbon->seed, ribbon->block_count);
+    const uint64_t *words = ribbon->words + row.start / NR_RIBBON_BLOCK_SLOTS * ribbon->result_bits;
+    __builtin_prefetch(words);
+    __builtin_prefetch(words + 2 * ribbon->result_bits - 1);
+}
+
 static inline bool nr_ribbon_may_hold(const struct nr_ribbon *ribbon, uint64_t hash)
 {
     struct nr_ribbon_row row = nr_ribbon_row(hash, ribbon->seed, ribbon->block_count);

@@ -51,6 +51,15 @@ static inline bool nr_sections_have_filter(const struct nr_sections *sections)
     return sections->filter.lines || sections->ribbon.words;
 }
 
+/* Ahead of asking. */
+static inline void nr_sections_prefetch_filter(const struct nr_sections *sections, uint64_t hash)
+{
+    if (NR_LIKELY(sections->filter.lines))
+        nr_filter_prefetch(&sections->filter, hash);
+    else if (sections->ribbon.words)
+        nr_ribbon_prefetch(&sections->ribbon, hash);
+}
+
 /* Whether entries of the key may be there. Without a filter any may. */
 static inline bool nr_sections_may_hold(const struct nr_sections *sections, uint64_t hash)
 {

@@ -52,6 +52,13 @@ nori_status nr_table_open(const struct nr_table_params *params, struct nr_table 
     NR_CHECK(nr_sections_load(&table->sections, table->file, table->database_id, table->number,
                               params->largest_sequence, params->salvage, err));
     if (params->salvage) nr_table_drop_filter(table);
+    if (params->blocks && !params->salvage) {
+        table->shortcut = nr_block_shortcut_create(table->sections.index.block_count);
+        if (!table->shortcut) {
+            rc = nr_fail_memory(err, table->sections.index.block_count * sizeof(table->shortcut->blocks[0]));
+            goto out;
+        }
+    }
     *table_out = table;
     table = NULL;
 out:
@@ -70,6 +77,7 @@ void nr_table_unref(struct nr_table *table)
     if (!table || atomic_fetch_sub_explicit(&table->refs, 1, memory_order_acq_rel) != 1) return;
     nr_file_close(table->file);
     nr_sections_clear(&table->sections);
+    nr_block_shortcut_unref(table->shortcut);
     nr_free(table->path);
     nr_free(table);
 }
@@ -121,8 +129,10 @@ uint64_t nr_table_file_bytes(const struct nr_table *table)
 size_t nr_table_index_bytes(const struct nr_table *table)
 {
     const struct nr_sections *sections = &table->sections;
+    const struct nr_block_shortcut *shortcut = table->shortcut;
     return sizeof(*table) + sections->index.bytes + sections->properties_bytes.capacity +
-           (sections->tombstones ? sections->tombstones->bytes : 0);
+           (sections->tombstones ? sections->tombstones->bytes : 0) +
+           (shortcut ? sizeof(*shortcut) + shortcut->block_count * sizeof(shortcut->blocks[0]) : 0);
 }
 
 size_t nr_table_filter_bytes(const struct nr_table *table)
@@ -312,83 +322,6 @@ nori_status nr_table_block_read(const struct nr_table *table, size_t block, stru
     read->bytes_read += size;
     return size <= STACK_BYTES ? read_small(table, block, read, block_out, err)
                                : read_large(table, block, read, block_out, err);
-}
-
-/* ---------------------------------------------------------------- get */
-
-/* Inside the epoch: the block, from the cache or the file; then read->pinned has it. */
-static nori_status find_block(struct nr_table *table, size_t block, struct nr_read *read,
-                              struct nr_cached_block **block_out, struct nori_error *err)
-{
-    nori_status rc = NORI_OK;
-    struct nr_cached_block *found = NULL;
-
-    if (table->blocks) {
-        uint64_t offset = nr_index_block_offset(&table->sections.index, block);
-        found = nr_block_cache_find(table->blocks, table->number, offset, read->is_scan || read->skip_cache);
-    }
-    if (NR_LIKELY(found)) {
-        read->cache_hits++;
-        *block_out = found;
-        return NORI_OK;
-    }
-    if (read->no_wait) return NR_FAIL(err, NORI_AGAIN, "the block is not in the cache");
-    read->cache_misses++;
-    NR_CHECK(nr_table_acquire_file(table, err));
-    rc = nr_table_block_read(table, block, read, &found, err);
-    nr_table_release_file(table);
-    if (rc != NORI_OK) goto out;
-    if (table->blocks && !read->skip_cache) nr_block_cache_insert(table->blocks, found, read->is_scan);
-    nr_block_unref(read->pinned);
-    read->pinned = found;
-    *block_out = found;
-out:
-    return rc;
-}
-
-nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err)
-{
-    const struct nr_sections *sections = &table->sections;
-    nori_status rc = NORI_OK;
-    struct nr_cached_block *cached = NULL;
-    struct nr_block_view view;
-    struct nr_block_place place;
-    enum nr_block_verdict verdict = NR_BLOCK_DAMAGED;
-    uint64_t seek_tag = nr_tag_seek(lookup->sequence);
-    size_t block;
-
-    if (NR_UNLIKELY(sections->tombstones)) {
-        uint64_t covering = nr_tombstones_covering(sections->tombstones, lookup->key, lookup->sequence);
-        lookup->tombstone_sequence = NR_MAX(lookup->tombstone_sequence, covering);
-    }
-    if (!nr_sections_may_hold(sections, lookup->hash)) {
-        read->filter_negatives++;
-        goto out;
-    }
-    block = nr_index_find(&sections->index, lookup->key, seek_tag);
-    if (block >= sections->index.block_count ||
-        (block == 0 && nr_slice_compare(lookup->key, sections->properties.smallest) < 0)) {
-        read->filter_false_positives += nr_sections_have_filter(sections);
-        goto out;
-    }
-    NR_CHECK(find_block(table, block, read, &cached, err));
-    if (NR_LIKELY(nr_block_view_summarized(&view, cached->data, cached->size)))
-        verdict = nr_block_search(&view, lookup->key, seek_tag, &place);
-    if (NR_LIKELY(verdict == NR_BLOCK_SAME_KEY)) {
-        if (NR_UNLIKELY(!nr_block_entry_is_known(place.entry.tag, place.entry.value_size))) {
-            rc = nr_table_fail_block(table, block, "an entry is of no known type", err);
-            goto out;
-        }
-        lookup->found = true;
-        lookup->tag = place.entry.tag;
-        lookup->value = nr_block_entry_value(&place.entry);
-    } else if (verdict == NR_BLOCK_DAMAGED) {
-        rc = nr_table_fail_block(table, block, "its entries make no sense", err);
-    } else {
-        read->filter_false_positives += nr_sections_have_filter(sections) && !place.key_was_seen;
-    }
-out:
-    return rc;
 }
 
 /* ---------------------------------------------------------------- measures */

@@ -8,6 +8,7 @@
 #include "io/env.h"
 #include "iter/iter.h"
 #include "iter/lookup.h"
+#include "table/block.h"
 #include "table/block_cache.h"
 #include "table/properties.h"
 
@@ -77,6 +78,25 @@ void nr_table_drop_filter(struct nr_table *table);
  * tombstones over the key, then, if the filter says maybe, the newest entry at or below lookup->sequence. */
 NORI_WARN_UNUSED nori_status nr_table_get(struct nr_table *table, struct nr_lookup *lookup, struct nr_read *read,
                                           struct nori_error *err);
+
+/* The same in steps, each of which has fetched from memory what the next one looks at first: begin, seek, fetch, open,
+ * take. Who has several lookups takes a step of each in turn, and so waits for memory once instead of once for each. */
+struct nr_probe {
+    struct nr_table *table; /* Borrowed, in the epoch, as all below. */
+    size_t block;
+    struct nr_cached_block *cached; /* NULL: to be looked up, or read. */
+    struct nr_block_view view;
+    const uint8_t *at; /* Where the search begins; NULL: damaged. */
+};
+void nr_probe_begin(struct nr_probe *probe, struct nr_table *table, const struct nr_lookup *lookup);
+/* Range tombstones; filter and index: false if they say that there is no entry, and this was the last step. */
+bool nr_probe_seek(struct nr_probe *probe, struct nr_lookup *lookup, struct nr_read *read);
+void nr_probe_fetch(struct nr_probe *probe);
+/* The block is found, or read. NORI_AGAIN with read->no_wait; a failed probe begins again, if at all. */
+NORI_WARN_UNUSED nori_status nr_probe_open(struct nr_probe *probe, const struct nr_lookup *lookup, struct nr_read *read,
+                                           struct nori_error *err);
+NORI_WARN_UNUSED nori_status nr_probe_take(struct nr_probe *probe, struct nr_lookup *lookup, struct nr_read *read,
+                                           struct nori_error *err);
 
 /* False: no entry has a key of that hash (XXH3-64). True where there is no filter. */
 bool nr_table_may_hold(const struct nr_table *table, uint64_t hash);

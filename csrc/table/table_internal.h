@@ -12,8 +12,9 @@
 struct nr_table {
     /* Immutable. */
     struct nr_sections sections;
-    struct nr_block_cache *blocks; /* Borrowed; NULL: none. */
-    struct nr_epoch *epoch;        /* Borrowed. */
+    struct nr_block_cache *blocks;      /* Borrowed; NULL: none. */
+    struct nr_block_shortcut *shortcut; /* Refs; with 'blocks'. To what gets have found there. */
+    struct nr_epoch *epoch;             /* Borrowed. */
     uint64_t database_id;
     uint64_t number;
     char *path; /* Owned; for messages. */

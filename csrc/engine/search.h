@@ -1,0 +1,38 @@
+/* A point lookup's way through a view, source by source, newest first: memtables, level 0's runs, then of each level
+ * the slot's runs.
+ *
+ * It goes in steps. Each works on what the step before has fetched from memory and ends by fetching what the next one
+ * needs. One lookup takes its steps one after the other; of many each takes one in turn, so that they wait for memory
+ * at the same time. Either way the steps are the same. */
+#ifndef NR_ENGINE_SEARCH_H
+#define NR_ENGINE_SEARCH_H
+
+#include "engine/engine.h"
+
+struct nr_search {
+    struct nori_engine *engine; /* Borrowed, all. */
+    const struct nr_view *view; /* */
+    struct nr_lookup *lookup;   /* Filled in. */
+    struct nr_read *read;       /* Counts; says whether a step may wait. */
+    /* The next one; NULL at the end. One that failed has changed nothing, and may be taken again. */
+    nori_status (*step)(struct nr_search *search, struct nori_error *err);
+    size_t level;               /* Which is searched. */
+    const struct nr_slot *slot; /* Of it. */
+    size_t run;                 /* Of the slot: the next one. */
+    uint64_t runs_probed;       /* In the slot. */
+    struct nr_table_file *file; /* Of the run: where the key may be. */
+    struct nr_probe probe;      /* In its table. */
+};
+
+/* Inside the epoch, as all steps; the view may have been held over an earlier section. */
+void nr_search_begin(struct nr_search *search, struct nori_engine *engine, const struct nr_view *view,
+                     struct nr_lookup *lookup, struct nr_read *read);
+/* All steps that are left. In a later section than the one it was begun in, if that is so. */
+NORI_WARN_UNUSED nori_status nr_search_finish(struct nr_search *search, struct nori_error *err);
+
+#define NR_SEARCHES_TOGETHER 32
+/* Takes steps of up to NR_SEARCHES_TOGETHER searches in turn, until each has ended or cannot go on without waiting or
+ * with an error: its 'step' is not NULL then, and nr_search_finish goes on, or says which. */
+void nr_search_together(struct nr_search *searches, size_t count);
+
+#endif
