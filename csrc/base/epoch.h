@@ -54,6 +54,15 @@ static inline unsigned nr_epoch_enter(struct nr_epoch *epoch)
     return stripe;
 }
 
+/* The same; '*is_alone_out': nobody else is inside the stripe. There is one such section of a stripe at a time, from
+ * its begin to its end. */
+static inline unsigned nr_epoch_enter_alone(struct nr_epoch *epoch, bool *is_alone_out)
+{
+    unsigned stripe = nr_epoch_stripe_of_thread();
+    *is_alone_out = atomic_fetch_add_explicit(&epoch->stripes[stripe].active, 1, memory_order_seq_cst) == 0;
+    return stripe;
+}
+
 static inline void nr_epoch_leave(struct nr_epoch *epoch, unsigned stripe)
 {
     atomic_fetch_sub_explicit(&epoch->stripes[stripe].active, 1, memory_order_release);

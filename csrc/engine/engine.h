@@ -54,10 +54,22 @@ struct nr_pin {
 
 enum nr_engine_state { NR_STATE_OPEN, NR_STATE_CLOSING, NR_STATE_CLOSED };
 
-/* Counters of one stripe of threads; a line or two of its own. Relaxed. */
+/* What reads count. Relaxed. */
+struct nr_read_counts {
+    _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
+};
+/* The same, summed. */
+struct nr_read_totals {
+    uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
+};
+
+/* Counters of one stripe of threads, on lines of its own. Relaxed. */
 struct nr_stripe {
     _Alignas(64) _Atomic uint64_t inside; /* Calls of the API under way. Sequentially consistent. */
-    _Atomic uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
+    struct nr_read_counts shared;         /* Added to by anyone. */
+    /* Of gets that found nobody else inside the epoch's stripe: at most one at a time, which needs no read-modify-write
+     * to count. */
+    _Alignas(64) struct nr_read_counts alone;
     _Alignas(64) _Atomic uint64_t scans;
     _Atomic uint64_t sheltered; /* Reads that ended above level 1. Threads that share the stripe may lose some. */
     _Atomic uint32_t searches;  /* Of the levels; one in NR_READ_SAMPLING is learned from. */
@@ -333,6 +345,8 @@ NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const st
                                             struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
 /* Adds what a read counted to the stripe, and gives back what it pinned. */
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
+/* Of all stripes. */
+struct nr_read_totals nr_read_sum(const struct nori_engine *engine);
 /* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
  * iterator's life; the view's parts are refed. */
 NORI_WARN_UNUSED nori_status nr_view_iter_create(struct nori_engine *engine, struct nr_view *view,

@@ -226,11 +226,8 @@ void nr_event_note_log(struct nori_engine *engine)
 void nr_event_note_cache(struct nori_engine *engine)
 {
     struct nr_events *events = &engine->events;
-    uint64_t hits = 0, misses = 0;
-    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) {
-        hits += atomic_load_explicit(&engine->stripes[i].cache_hits, memory_order_relaxed);
-        misses += atomic_load_explicit(&engine->stripes[i].cache_misses, memory_order_relaxed);
-    }
+    struct nr_read_totals totals = nr_read_sum(engine);
+    uint64_t hits = totals.cache_hits, misses = totals.cache_misses;
     nr_mutex_lock(&events->lock);
     uint64_t new_hits = hits - events->noted_hits, new_misses = misses - events->noted_misses;
     events->noted_hits = hits;

@@ -1,20 +1,31 @@
 /* Point reads: one key, many keys. search.c has the way through the sources. */
 #include "engine/search.h"
 
-static void add(_Atomic uint64_t *counter, uint64_t more)
+static void add(_Atomic uint64_t *counter, uint64_t more, bool is_alone)
 {
-    if (more) atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+    if (more == 0) return;
+    if (is_alone)
+        atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + more,
+                              memory_order_relaxed);
+    else
+        atomic_fetch_add_explicit(counter, more, memory_order_relaxed);
+}
+
+static void count(struct nr_stripe *stripe, uint64_t gets, const struct nr_read *read, bool is_alone)
+{
+    struct nr_read_counts *counts = is_alone ? &stripe->alone : &stripe->shared;
+    add(&counts->gets, gets, is_alone);
+    add(&counts->runs_probed, read->runs_probed, is_alone);
+    add(&counts->blocks_read, read->blocks_read, is_alone);
+    add(&counts->cache_hits, read->cache_hits, is_alone);
+    add(&counts->cache_misses, read->cache_misses, is_alone);
+    add(&counts->filter_negatives, read->filter_negatives, is_alone);
+    add(&counts->filter_false_positives, read->filter_false_positives, is_alone);
 }
 
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read)
 {
-    struct nr_stripe *counters = &engine->stripes[stripe];
-    add(&counters->runs_probed, read->runs_probed);
-    add(&counters->blocks_read, read->blocks_read);
-    add(&counters->cache_hits, read->cache_hits);
-    add(&counters->cache_misses, read->cache_misses);
-    add(&counters->filter_negatives, read->filter_negatives);
-    add(&counters->filter_false_positives, read->filter_false_positives);
+    count(&engine->stripes[stripe], 0, read, false);
     nr_read_clear(read);
     *read = (struct nr_read){
         .no_wait = read->no_wait,
@@ -24,11 +35,32 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     };
 }
 
+static void sum(struct nr_read_totals *totals, const struct nr_read_counts *counts)
+{
+    totals->gets += atomic_load_explicit(&counts->gets, memory_order_relaxed);
+    totals->runs_probed += atomic_load_explicit(&counts->runs_probed, memory_order_relaxed);
+    totals->blocks_read += atomic_load_explicit(&counts->blocks_read, memory_order_relaxed);
+    totals->cache_hits += atomic_load_explicit(&counts->cache_hits, memory_order_relaxed);
+    totals->cache_misses += atomic_load_explicit(&counts->cache_misses, memory_order_relaxed);
+    totals->filter_negatives += atomic_load_explicit(&counts->filter_negatives, memory_order_relaxed);
+    totals->filter_false_positives += atomic_load_explicit(&counts->filter_false_positives, memory_order_relaxed);
+}
+
+struct nr_read_totals nr_read_sum(const struct nori_engine *engine)
+{
+    struct nr_read_totals totals = {0};
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) {
+        sum(&totals, &engine->stripes[i].shared);
+        sum(&totals, &engine->stripes[i].alone);
+    }
+    return totals;
+}
+
 /* The epoch stands for the call: close() waits for it, too. */
-static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, struct nori_error *err)
+static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, bool *is_alone_out, struct nori_error *err)
 {
     if (NR_UNLIKELY(nr_is_gone(engine))) return nr_fail_gone(engine, err);
-    *stripe_out = nr_epoch_enter(&engine->epoch);
+    *stripe_out = nr_epoch_enter_alone(&engine->epoch, is_alone_out);
     if (NR_LIKELY(atomic_load_explicit(&engine->state, memory_order_seq_cst) == NR_STATE_OPEN)) return NORI_OK;
     nr_epoch_leave(&engine->epoch, *stripe_out);
     return nr_fail_closed(engine, err);
@@ -37,15 +69,16 @@ static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, struc
 nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key, unsigned flags,
                      nori_value_fn fn, void *arg, bool *found_out, struct nori_error *err)
 {
-    unsigned stripe = 0;
+    unsigned index = 0;
     struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
     nori_slice value;
-    bool has_missed = false;
+    bool has_missed = false, is_alone = false;
     *found_out = false;
-    nori_status rc = enter(engine, &stripe, err);
+    nori_status rc = enter(engine, &index, &is_alone, err);
     if (rc != NORI_OK) return rc;
     bool was_try_only = nr_try_only(read.no_wait);
-    uint64_t nth = atomic_load_explicit(&engine->stripes[stripe].gets, memory_order_relaxed);
+    struct nr_stripe *stripe = &engine->stripes[index];
+    uint64_t nth = atomic_load_explicit(is_alone ? &stripe->alone.gets : &stripe->shared.gets, memory_order_relaxed);
     uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
     /* The view first, then the sequence: all that the view lacks was written after the call began. */
     struct nr_view *view = nr_view_peek(engine);
@@ -61,15 +94,12 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
         *found_out = nr_lookup_value(&lookup, moment.now_ms, &value);
         if (*found_out && fn && !fn(arg, value)) rc = nr_fail_memory(err, value.size);
     }
-    atomic_fetch_add_explicit(&engine->stripes[stripe].gets, 1, memory_order_relaxed);
     if (begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_GET], nr_clock_ns() - begun_ns);
 out:
     has_missed = read.blocks_read + read.tables_opened > 0;
-    if (rc == NORI_AGAIN)
-        nr_read_clear(&read); /* Asked again, and counted then. */
-    else
-        nr_read_account(engine, stripe, &read);
-    nr_epoch_leave(&engine->epoch, stripe);
+    if (rc != NORI_AGAIN) count(stripe, rc == NORI_OK, &read, is_alone); /* Else asked again, and counted then. */
+    nr_read_clear(&read);
+    nr_epoch_leave(&engine->epoch, index);
     /* Blocks evicted by a read cannot be freed while it is inside. */
     if (has_missed) nr_epoch_sweep(&engine->epoch);
     nr_try_only(was_try_only);
@@ -144,7 +174,7 @@ static nori_status get_group(struct group *group, const nori_slice *keys, struct
 }
 
 nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot *snapshot, const nori_slice *keys,
-                          size_t count, unsigned flags, nori_values_fn fn, void *arg, struct nori_error *err)
+                          size_t key_count, unsigned flags, nori_values_fn fn, void *arg, struct nori_error *err)
 {
     unsigned call;
     struct group group;
@@ -163,13 +193,13 @@ nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot
     group.moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_seq_cst),
                                       nr_engine_now_ms(engine)};
     if (snapshot) group.moment = nr_snapshot_moment(snapshot);
-    for (group.first = 0; group.first < count && rc == NORI_OK; group.first += group.count) {
-        group.count = NR_MIN(count - group.first, (size_t)NR_SEARCHES_TOGETHER);
+    for (group.first = 0; group.first < key_count && rc == NORI_OK; group.first += group.count) {
+        group.count = NR_MIN(key_count - group.first, (size_t)NR_SEARCHES_TOGETHER);
         rc = get_group(&group, keys + group.first, err);
     }
     if (rc != NORI_AGAIN) {
-        atomic_fetch_add_explicit(&engine->stripes[call].gets, count, memory_order_relaxed);
-        nr_read_account(engine, call, &group.read);
+        count(&engine->stripes[call], key_count, &group.read, false);
+        nr_read_clear(&group.read);
     }
     if (no_wait)
         nr_epoch_leave(&engine->epoch, around);

@@ -187,5 +187,6 @@ nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *vie
 {
     struct nr_search search;
     nr_search_begin(&search, engine, view, lookup, read);
-    return nr_search_finish(&search, err);
+    nori_status rc = ask_memtables(&search, err);
+    return rc == NORI_OK && search.step ? nr_search_finish(&search, err) : rc;
 }

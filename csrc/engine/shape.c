@@ -23,12 +23,11 @@ struct gets {
 
 static struct gets measure_gets(const struct nori_engine *engine)
 {
-    uint64_t gets = 0, sheltered = 0, probes = 0;
-    for (size_t i = 0; i < NR_ARRAY_LEN(engine->stripes); i++) {
-        gets += atomic_load_explicit(&engine->stripes[i].gets, memory_order_relaxed);
+    uint64_t sheltered = 0;
+    for (size_t i = 0; i < NR_ARRAY_LEN(engine->stripes); i++)
         sheltered += atomic_load_explicit(&engine->stripes[i].sheltered, memory_order_relaxed);
-        probes += atomic_load_explicit(&engine->stripes[i].runs_probed, memory_order_relaxed);
-    }
+    struct nr_read_totals totals = nr_read_sum(engine);
+    uint64_t gets = totals.gets, probes = totals.runs_probed;
     if (gets == 0) return (struct gets){0};
     /* Gets are counted at their ends, and by others meanwhile. */
     double deep = (double)(gets - NR_MIN(sheltered, gets - 1));

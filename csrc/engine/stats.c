@@ -5,17 +5,15 @@
 
 static void sum_stripes(struct nori_engine *engine, struct nori_stats *stats)
 {
-    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) {
-        struct nr_stripe *stripe = &engine->stripes[i];
-        stats->gets += atomic_load(&stripe->gets);
-        stats->scans += atomic_load(&stripe->scans);
-        stats->runs_probed += atomic_load(&stripe->runs_probed);
-        stats->blocks_read += atomic_load(&stripe->blocks_read);
-        stats->block_cache_hits += atomic_load(&stripe->cache_hits);
-        stats->block_cache_misses += atomic_load(&stripe->cache_misses);
-        stats->filter_negatives += atomic_load(&stripe->filter_negatives);
-        stats->filter_false_positives += atomic_load(&stripe->filter_false_positives);
-    }
+    struct nr_read_totals totals = nr_read_sum(engine);
+    for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) stats->scans += atomic_load(&engine->stripes[i].scans);
+    stats->gets = totals.gets;
+    stats->runs_probed = totals.runs_probed;
+    stats->blocks_read = totals.blocks_read;
+    stats->block_cache_hits = totals.cache_hits;
+    stats->block_cache_misses = totals.cache_misses;
+    stats->filter_negatives = totals.filter_negatives;
+    stats->filter_false_positives = totals.filter_false_positives;
 }
 
 static bool lies_over_older(const struct nr_version *version, size_t level, nori_slice start, struct nr_bound end)

@@ -73,6 +73,12 @@ static inline void *pointer_of(uint64_t word)
     return (void *)(uintptr_t)(word & ((1ull << POINTER_BITS) - 1));
 }
 
+/* What a search of the node looks at, all at once: where its key and value begin stands in its header. */
+static inline void prefetch_node(const void *node)
+{
+    for (int i = 0; i < NODE_LINES; i++) __builtin_prefetch((const uint8_t *)node + 64 * i);
+}
+
 /* Whether the slot is of this key. */
 static inline bool slot_has(uint64_t slot, uint64_t tag, nori_slice key)
 {
@@ -121,6 +127,8 @@ const struct nr_node *nr_hash_index_find(const struct nr_hash_index *index, uint
         for (int i = 1; i <= LINE_SLOTS; i++) {
             uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
             if (slot == 0) return NULL;
+            if (slot >> POINTER_BITS != tag) continue;
+            prefetch_node(pointer_of(slot));
             if (slot_has(slot, tag, key)) return pointer_of(slot);
         }
         word = atomic_load_explicit(line, memory_order_acquire);
@@ -135,7 +143,6 @@ void nr_hash_index_prefetch_entry(const struct nr_hash_index *index, uint64_t ha
     for (int i = 1; i <= LINE_SLOTS; i++) {
         uint64_t slot = atomic_load_explicit(&line[i], memory_order_acquire);
         if (slot == 0) return;
-        if (slot >> POINTER_BITS != slot_tag(hash)) continue;
-        for (int j = 0; j < NODE_LINES; j++) __builtin_prefetch((const uint8_t *)pointer_of(slot) + 64 * j);
+        if (slot >> POINTER_BITS == slot_tag(hash)) prefetch_node(pointer_of(slot));
     }
 }

@@ -110,8 +110,10 @@ struct nr_block_shortcut *nr_block_shortcut_create(size_t block_count)
 {
     struct nr_block_shortcut *shortcut;
     if (block_count > (SIZE_MAX - sizeof *shortcut) / sizeof shortcut->blocks[0]) return NULL;
-    shortcut = nr_calloc(1, sizeof *shortcut + block_count * sizeof shortcut->blocks[0]);
+    size_t bytes = sizeof *shortcut + block_count * sizeof shortcut->blocks[0];
+    shortcut = nr_alloc_aligned(_Alignof(struct nr_block_shortcut), bytes);
     if (!shortcut) return NULL;
+    memset(shortcut, 0, bytes);
     atomic_init(&shortcut->refs, 1);
     shortcut->block_count = block_count;
     return shortcut;

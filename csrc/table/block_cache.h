@@ -19,7 +19,8 @@ struct nr_cached_block;
 struct nr_block_shortcut {
     _Atomic uint32_t refs;
     size_t block_count;
-    _Atomic(struct nr_cached_block *) blocks[]; /* NULL: not known. Written under the lock of the block's shard. */
+    _Alignas(64) _Atomic(struct nr_cached_block *)
+        blocks[]; /* NULL: not known. Written under the lock of the block's shard. */
 };
 
 struct nr_cached_block {

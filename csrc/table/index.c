@@ -249,6 +249,8 @@ static size_t find_prefix(const struct nr_index *index, uint64_t prefix)
     for (unsigned level = index->level_count; level-- > 0;) {
         const uint64_t *at = index->prefixes + index->level_at[level] + line * NR_INDEX_FANOUT;
         size_t below = 0;
+        if (level == 0 && index->beside)
+            __builtin_prefetch((const uint8_t *)index->beside + 8 * NR_INDEX_FANOUT * line);
         for (unsigned i = 0; i < NR_INDEX_FANOUT; i++) below += at[i] < prefix;
         line = line * NR_INDEX_FANOUT + below;
         /* All are smaller, or only padding is not. */

@@ -50,6 +50,9 @@ struct nr_index {
     size_t level_lines[NR_INDEX_MAX_LEVELS];
     unsigned level_count;
     size_t bytes; /* Memory. */
+    /* Of whoever has more to know of a block: eight bytes for each, aligned to a line. A search has those fetched that
+     * it comes to. Borrowed; NULL: none. */
+    const void *beside;
 };
 
 /* 'data_end' is where the blocks must end together. '*valid_out' is false if the section makes no sense. */

@@ -58,6 +58,7 @@ nori_status nr_table_open(const struct nr_table_params *params, struct nr_table 
             rc = nr_fail_memory(err, table->sections.index.block_count * sizeof(table->shortcut->blocks[0]));
             goto out;
         }
+        table->sections.index.beside = table->shortcut->blocks;
     }
     *table_out = table;
     table = NULL;

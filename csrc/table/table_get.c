@@ -27,7 +27,6 @@ bool nr_probe_seek(struct nr_probe *probe, struct nr_lookup *lookup, struct nr_r
         read->filter_false_positives += nr_sections_have_filter(sections);
         return false;
     }
-    if (table->shortcut) __builtin_prefetch((const void *)&table->shortcut->blocks[probe->block]);
     return true;
 }
 
