@@ -6,6 +6,8 @@
 
 #include "base/status.h"
 
+#define LARGE_PAGE_SLACK_BYTES ((size_t)64)
+
 #ifdef NR_TEST
 #include <stdatomic.h>
 
@@ -111,10 +113,13 @@ void *nr_alloc_aligned(size_t alignment, size_t bytes)
 
 void *nr_alloc_large(size_t bytes)
 {
-    if (bytes < NR_LARGE_PAGE_BYTES) return nr_alloc(bytes);
+    /* What is short of a page by the allocator's own note, and so lies in it side by side with others, counts as one.
+     */
+    size_t page_count = (bytes + LARGE_PAGE_SLACK_BYTES) / NR_LARGE_PAGE_BYTES;
+    if (page_count == 0) return nr_alloc(bytes);
     void *memory = nr_alloc_aligned(NR_LARGE_PAGE_BYTES, bytes);
 #ifdef MADV_HUGEPAGE
-    if (memory) madvise(memory, bytes & ~(NR_LARGE_PAGE_BYTES - 1), MADV_HUGEPAGE); /* A wish. */
+    if (memory) madvise(memory, page_count * NR_LARGE_PAGE_BYTES, MADV_HUGEPAGE); /* A wish. */
 #endif
     return memory;
 }

@@ -12,7 +12,8 @@
 #define STEP_BYTES 256
 #define LARGEST_BYTES 16384
 #define CLASS_COUNT ((LARGEST_BYTES - SMALLEST_BYTES) / STEP_BYTES + 1)
-#define CELLS_AT 64 /* In a chunk; as good as aligned to a cache line. */
+#define CELLS_AT 64                            /* In a chunk; as good as aligned to a cache line. */
+#define CHUNK_BYTES (NR_LARGE_PAGE_BYTES - 64) /* With what the allocator notes of it, a large page. */
 
 struct cell {
     struct cell *next; /* Free, too. */
@@ -60,7 +61,7 @@ static struct chunk **class_of(struct nr_slab *slab, size_t cell_bytes)
 
 static bool is_full(const struct chunk *chunk)
 {
-    return !chunk->free && chunk->fresh_at + chunk->cell_bytes > NR_LARGE_PAGE_BYTES;
+    return !chunk->free && chunk->fresh_at + chunk->cell_bytes > CHUNK_BYTES;
 }
 
 static void link_locked(struct chunk *chunk)
@@ -89,7 +90,7 @@ static struct chunk *add_chunk_locked(struct nr_slab *slab, size_t cell_bytes)
     slab->spare = NULL;
     if (!chunk) {
         if (bytes > slab->most_bytes) return NULL;
-        chunk = nr_alloc_large(NR_LARGE_PAGE_BYTES);
+        chunk = nr_alloc_large(CHUNK_BYTES);
         if (!chunk) return NULL;
         atomic_store_explicit(&slab->bytes, bytes, memory_order_relaxed);
     }

@@ -9,7 +9,7 @@
 #define MIN_SPARE_LINES 16
 #define MAX_SPARE_LINES 1024
 /* Of a node: its header, a usual tower, a key, and the beginning of the value. */
-#define NODE_LINES 3
+#define NODE_LINES 4
 
 nori_status nr_hash_index_init(struct nr_hash_index *index, uint64_t entry_count, struct nori_error *err)
 {

@@ -4,6 +4,8 @@
 
 #define MIN_REGION_BYTES ((size_t)16 << 10)
 #define MAX_REGION_BYTES NR_ARENA_LARGE_BYTES
+/* A pool of this size goes on in large pages. */
+#define LARGE_POOL_BYTES ((size_t)4 << 20)
 
 void nr_node_pool_init(struct nr_node_pool *pool)
 {
@@ -44,7 +46,7 @@ void nr_node_pool_plan(struct nr_node_pool *pool, struct nr_node_plan *plan_out)
 static size_t region_bytes(const struct nr_node_pool *pool, size_t bytes)
 {
     size_t usual = NR_MAX(nr_node_pool_bytes(pool) / 8, MIN_REGION_BYTES);
-    usual = usual < MAX_REGION_BYTES ? usual & ~(MIN_REGION_BYTES - 1) : MAX_REGION_BYTES;
+    usual = nr_node_pool_bytes(pool) < LARGE_POOL_BYTES ? usual & ~(MIN_REGION_BYTES - 1) : MAX_REGION_BYTES;
     return bytes > usual / 4 ? bytes : usual;
 }
 

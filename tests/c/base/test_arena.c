@@ -62,3 +62,15 @@ TEST(a_failed_allocation_leaves_the_arena_usable)
     EXPECT_STATUS(nr_arena_reserve(&arena, SIZE_MAX, &err), NORI_NO_MEMORY, &err);
     nr_arena_clear(&arena);
 }
+
+TEST(chunk_of_large_bytes_lies_in_a_large_page)
+{
+    struct nr_arena arena;
+    nr_arena_init(&arena, 1000);
+    for (int i = 0; i < 3; i++) {
+        uintptr_t memory = (uintptr_t)nr_arena_alloc(&arena, NR_ARENA_LARGE_BYTES);
+        EXPECT(memory != 0);
+        EXPECT(memory % (2u << 20) < 64);
+    }
+    nr_arena_clear(&arena);
+}
