@@ -95,10 +95,71 @@ TEST(block_found_inside_the_epoch_outlives_its_eviction)
     fixture_clear(&fixture);
 }
 
+/* Looks the block up, and leaves the shortcut to others. */
+static void shorten(struct fixture *fixture, uint64_t offset, struct nr_block_shortcut *shortcut)
+{
+    unsigned stripe = nr_epoch_enter(&fixture->epoch);
+    struct nr_cached_block *block = nr_block_cache_find(fixture->blocks, 1, offset, false);
+    EXPECT(block);
+    nr_block_cache_shorten(fixture->blocks, block, shortcut, offset / 4096);
+    EXPECT(nr_block_shortcut_follow(shortcut, offset / 4096) == block);
+    nr_epoch_leave(&fixture->epoch, stripe);
+}
+
+TEST(shortcut_leads_to_what_is_cached_and_to_nothing_that_is_not)
+{
+    struct fixture fixture;
+    struct nr_block_shortcut *shortcut, *reopened;
+    fixture_init(&fixture, 1 << 20);
+    shortcut = nr_block_shortcut_create(3);
+    reopened = nr_block_shortcut_create(3);
+    EXPECT(shortcut && reopened);
+    for (size_t i = 0; i < 3; i++) {
+        EXPECT(!nr_block_shortcut_follow(shortcut, i));
+        insert(&fixture, 1, i * 4096, 4096, i == 1);
+        shorten(&fixture, i * 4096, shortcut);
+    }
+    /* The table's next opening takes it over. */
+    shorten(&fixture, 8192, reopened);
+    EXPECT(!nr_block_shortcut_follow(shortcut, 2));
+    nr_block_shortcut_unref(shortcut); /* Two blocks have it still. */
+    for (unsigned i = 0; i < 2000; i++) insert(&fixture, 2, i * 4096, 4096, false);
+    EXPECT(!has(&fixture, 1, 8192, false));
+    EXPECT(!nr_block_shortcut_follow(reopened, 2));
+    insert(&fixture, 1, 0, 4096, false);
+    shorten(&fixture, 0, reopened);
+    nr_block_cache_drop_file(fixture.blocks, 1);
+    EXPECT(!nr_block_shortcut_follow(reopened, 0));
+    insert(&fixture, 1, 0, 4096, false);
+    shorten(&fixture, 0, reopened);
+    fixture_clear(&fixture); /* While it leads somewhere. */
+    EXPECT(!nr_block_shortcut_follow(reopened, 0));
+    nr_block_shortcut_unref(reopened);
+}
+
+TEST(block_that_was_evicted_meanwhile_gets_no_shortcut)
+{
+    struct fixture fixture;
+    struct nr_block_shortcut *shortcut = nr_block_shortcut_create(1);
+    fixture_init(&fixture, 1 << 20);
+    insert(&fixture, 1, 0, 4096, false);
+    unsigned stripe = nr_epoch_enter(&fixture.epoch);
+    struct nr_cached_block *block = nr_block_cache_find(fixture.blocks, 1, 0, false);
+    EXPECT(shortcut && block);
+    nr_block_cache_drop_file(fixture.blocks, 1);
+    nr_block_cache_shorten(fixture.blocks, block, shortcut, 0);
+    EXPECT(!nr_block_shortcut_follow(shortcut, 0));
+    nr_epoch_leave(&fixture.epoch, stripe);
+    nr_block_shortcut_unref(shortcut);
+    fixture_clear(&fixture);
+}
+
 struct worker {
     struct fixture *fixture;
+    struct nr_block_shortcut **shortcuts; /* Of the three files. */
     uint64_t seed;
     unsigned wrong;
+    unsigned followed;
 };
 
 static void *work(void *arg)
@@ -110,7 +171,15 @@ static void *work(void *arg)
     for (unsigned i = 0; i < 6000; i++) {
         uint64_t file = 1 + nr_random_below(&random, 3), offset = nr_random_below(&random, 300) * 4096;
         unsigned stripe = nr_epoch_enter(&fixture->epoch);
-        struct nr_cached_block *block = nr_block_cache_find(fixture->blocks, file, offset, i % 4 == 0);
+        struct nr_block_shortcut *shortcut = worker->shortcuts[file - 1];
+        struct nr_cached_block *block = nr_block_shortcut_follow(shortcut, offset / 4096);
+        if (block) {
+            worker->wrong += block->file_number != file || block->offset != offset;
+            worker->followed++;
+        } else {
+            block = nr_block_cache_find(fixture->blocks, file, offset, i % 4 == 0);
+            if (block) nr_block_cache_shorten(fixture->blocks, block, shortcut, offset / 4096);
+        }
         if (block) {
             worker->wrong += block->data[1999] != (uint8_t)(file * 31 + offset);
         } else {
@@ -132,16 +201,20 @@ TEST(threads_that_find_insert_and_evict_never_see_a_wrong_byte)
 {
     struct fixture fixture;
     struct worker workers[4];
+    struct nr_block_shortcut *shortcuts[3];
     pthread_t threads[4];
     fixture_init(&fixture, 300000);
+    for (unsigned i = 0; i < 3; i++) EXPECT((shortcuts[i] = nr_block_shortcut_create(300)) != NULL);
     for (unsigned i = 0; i < 4; i++) {
-        workers[i] = (struct worker){&fixture, i + 1, 0};
+        workers[i] = (struct worker){&fixture, shortcuts, i + 1, 0, 0};
         EXPECT(pthread_create(&threads[i], NULL, work, &workers[i]) == 0);
     }
     for (unsigned i = 0; i < 4; i++) {
         pthread_join(threads[i], NULL);
         EXPECT_EQ(workers[i].wrong, 0);
+        EXPECT(workers[i].followed > 0);
     }
+    for (unsigned i = 0; i < 3; i++) nr_block_shortcut_unref(shortcuts[i]);
     EXPECT(nr_block_cache_bytes(fixture.blocks) <= 300000);
     fixture_clear(&fixture);
 }
