@@ -141,21 +141,17 @@ void nr_search_begin(struct nr_search *search, struct nori_engine *engine, const
     search->step = ask_memtables;
 }
 
-/* Tables are found anew in another section of the epoch. */
-static void begin_table_again(struct nr_search *search)
+/* All steps behind the one that returned 'rc'. */
+static nori_status go_on(struct nr_search *search, nori_status rc, struct nori_error *err)
 {
-    if (search->step != ask_memtables) search->step = open_table;
+    while (search->step && rc == NORI_OK) rc = search->step(search, err);
+    if (NR_UNLIKELY(rc != NORI_OK && rc != NORI_AGAIN)) leave_slot(search);
+    return rc;
 }
 
 nori_status nr_search_finish(struct nr_search *search, struct nori_error *err)
 {
-    nori_status rc = NORI_OK;
-    while (search->step && rc == NORI_OK) rc = search->step(search, err);
-    if (NR_UNLIKELY(rc != NORI_OK)) {
-        begin_table_again(search);
-        if (rc != NORI_AGAIN) leave_slot(search);
-    }
-    return rc;
+    return go_on(search, NORI_OK, err);
 }
 
 void nr_search_together(struct nr_search *searches, size_t count)
@@ -173,8 +169,9 @@ void nr_search_together(struct nr_search *searches, size_t count)
         size_t kept = 0;
         for (size_t i = 0; i < left; i++) {
             struct nr_search *search = turns[i];
+            /* Whatever fails is in a table, which is to be found anew in another section of the epoch. */
             if (NR_UNLIKELY(search->step(search, NULL) != NORI_OK))
-                begin_table_again(search);
+                search->step = open_table;
             else if (search->step)
                 turns[kept++] = search;
         }
@@ -187,6 +184,5 @@ nori_status nr_view_search(struct nori_engine *engine, const struct nr_view *vie
 {
     struct nr_search search;
     nr_search_begin(&search, engine, view, lookup, read);
-    nori_status rc = ask_memtables(&search, err);
-    return rc == NORI_OK && search.step ? nr_search_finish(&search, err) : rc;
+    return go_on(&search, ask_memtables(&search, err), err);
 }

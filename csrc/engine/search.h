@@ -14,7 +14,7 @@ struct nr_search {
     const struct nr_view *view; /* */
     struct nr_lookup *lookup;   /* Filled in. */
     struct nr_read *read;       /* Counts; says whether a step may wait. */
-    /* The next one; NULL at the end. One that failed has changed nothing, and may be taken again. */
+    /* The next one; NULL at the end. */
     nori_status (*step)(struct nr_search *search, struct nori_error *err);
     size_t level;               /* Which is searched. */
     const struct nr_slot *slot; /* Of it. */
@@ -27,12 +27,13 @@ struct nr_search {
 /* Inside the epoch, as all steps; the view may have been held over an earlier section. */
 void nr_search_begin(struct nr_search *search, struct nori_engine *engine, const struct nr_view *view,
                      struct nr_lookup *lookup, struct nr_read *read);
-/* All steps that are left. In a later section than the one it was begun in, if that is so. */
+/* All steps that are left. A failure, NORI_AGAIN too, ends the search. */
 NORI_WARN_UNUSED nori_status nr_search_finish(struct nr_search *search, struct nori_error *err);
 
 #define NR_SEARCHES_TOGETHER 32
-/* Takes steps of up to NR_SEARCHES_TOGETHER searches in turn, until each has ended or cannot go on without waiting or
- * with an error: its 'step' is not NULL then, and nr_search_finish goes on, or says which. */
+/* Takes steps of up to NR_SEARCHES_TOGETHER searches in turn, until each has ended, or cannot go on without waiting or
+ * with an error. Then its 'step' is not NULL, and nr_search_finish, in this section of the epoch or a later one, goes
+ * on from the table it came to, or says which error. */
 void nr_search_together(struct nr_search *searches, size_t count);
 
 #endif

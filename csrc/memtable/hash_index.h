@@ -52,6 +52,11 @@ static inline _Atomic uint64_t *nr_hash_index_line(const struct nr_hash_index *i
 
 static inline void nr_hash_index_prefetch(const struct nr_hash_index *index, uint64_t hash)
 {
+    __builtin_prefetch((const void *)nr_hash_index_line(index, hash));
+}
+/* The writer's: for an addition. */
+static inline void nr_hash_index_prefetch_add(const struct nr_hash_index *index, uint64_t hash)
+{
     __builtin_prefetch((const void *)nr_hash_index_line(index, hash), 1);
 }
 

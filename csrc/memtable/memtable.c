@@ -109,7 +109,7 @@ nori_status nr_memtable_reserve_one(struct nr_memtable *memtable, nori_slice key
     nori_status rc = reserve_index(memtable, 1, err);
     if (rc != NORI_OK) return rc;
     /* Fetched while the log is written. */
-    nr_hash_index_prefetch(&memtable->indexes[memtable->is_settled], nr_hash_key(key));
+    nr_hash_index_prefetch_add(&memtable->indexes[memtable->is_settled], nr_hash_key(key));
     return nr_node_pool_reserve_one(&memtable->pool, nr_node_bytes(key.size, value.size, NR_NODE_MAX_HEIGHT), err);
 }
 
@@ -195,7 +195,7 @@ static inline void add_to_group(struct nr_memtable *memtable, struct group *grou
     unsigned height = nr_node_height(sequence);
     void *memory = nr_node_pool_alloc(&memtable->pool, nr_node_bytes(key.size, value.size, height));
     uint64_t hash = nr_hash_key(key);
-    nr_hash_index_prefetch(group->index, hash);
+    nr_hash_index_prefetch_add(group->index, hash);
     group->nodes[group->count] = nr_node_create(memory, key, nr_tag(sequence, (enum nr_entry_type)type), value, height);
     group->hashes[group->count++] = hash;
     if (type == NR_TYPE_DELETE) add_count(&memtable->delete_count, 1);
