@@ -205,6 +205,23 @@ def test_a_failed_fsync_then_reopening_then_a_power_cut(mapped: bool, keep: floa
     assert found == {b"before": b"1", b"a": b"unsynced", b"b": b"indeterminate", b"after": b"2"}
 
 
+def test_a_mark_that_cannot_be_written_behind_a_sync_is_known_at_once() -> None:
+    """What was synced is durable, so the sync succeeds. Nobody has to write to learn that the log has failed."""
+    disk = SimDisk(9)
+    db = open_on(disk, wal__durability="os", wal__mapped=False)
+    db[b"a"] = b"1"
+    disk.fail("log_publish", 1, errno.EIO)
+    db.sync()
+    assert "000001.log" in str(db.stats().poisoned)
+    assert any(event.name == "background_error" for event in db.events(follow=False))
+    with pytest.raises(nori_lsm.PoisonedError):
+        db[b"b"] = b"2"
+    disk.crash(keep=0.0)
+    end(db)
+    with open_on(disk) as db:
+        assert dict(db) == {b"a": b"1"}
+
+
 def test_a_poisoned_engine_closes_and_opens_again() -> None:
     disk = SimDisk(9)
     db = open_on(disk, wal__durability="sync")

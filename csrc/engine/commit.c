@@ -327,6 +327,7 @@ nori_status nr_engine_sync(struct nori_engine *engine, struct nr_position positi
         if (rc != NORI_INTERRUPTED && rc != NORI_CLOSED && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
         return rc;
     }
+    if (NR_UNLIKELY(nr_wal_failure(engine->wal, &own))) nr_engine_poison(engine, &own);
     atomic_fetch_add_explicit(&engine->latency[NORI_LATENCY_SYNC].count, 1, memory_order_relaxed);
     nr_histogram_record(&engine->latency[NORI_LATENCY_SYNC], nr_clock_ns() - begun_ns);
     return NORI_OK;

@@ -30,6 +30,11 @@ nori_status nr_wal_fail_poisoned(struct nr_wal *wal, struct nori_error *err)
     return NORI_POISONED;
 }
 
+bool nr_wal_failure(struct nr_wal *wal, struct nori_error *cause_out)
+{
+    return nr_wal_has_failed(wal) && nr_wal_fail_poisoned(wal, cause_out) != NORI_OK;
+}
+
 /* ---------------------------------------------------------------- opening and closing */
 
 static void destroy(struct nr_wal *wal)
@@ -330,7 +335,7 @@ void nr_wal_append_mark(struct nr_wal *wal)
     if (NR_MARK_MAX_BYTES > wal->reserved_bytes - offset) return;
     struct nr_record_place place = {wal->database_id, wal->current->number, offset};
     nr_record_writer_init_mark(&writer, place, promise);
-    /* A failure has poisoned the log, and the next call says so; what was synced is synced. */
+    /* A failure has poisoned the log (nr_wal_failure); what was synced is synced. */
     (void)!publish(wal, &writer, NULL);
 }
 

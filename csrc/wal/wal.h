@@ -55,6 +55,10 @@ NORI_WARN_UNUSED nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence
 NORI_WARN_UNUSED nori_status nr_wal_sync(struct nr_wal *wal, struct nr_position position, bool *has_waited,
                                          struct nori_error *err);
 
+/* Whether the log has failed; '*cause_out' is the error that later calls give. A sync may succeed and the mark behind
+ * it fail: nothing of what was synced is lost, and nothing more is taken. */
+bool nr_wal_failure(struct nr_wal *wal, struct nori_error *cause_out);
+
 /* Under the append lock. Whether an append is a store: no system call, and it cannot fail. */
 bool nr_wal_is_mapped(const struct nr_wal *wal);
 
