@@ -21,9 +21,6 @@
 #define MAX_SHARDS 16
 #define MIN_SHARD_BYTES (1u << 20)
 #define BYTES_PER_BUCKET 2048
-#define LINE_BUCKETS 8
-/* Of a file, to a bucket: about a block as it is stored. */
-#define NEIGHBOUR_BYTES 2048
 #define SCAN_SHARE 8
 #define FILE_LISTS 256
 #define LIMBO_SHARE 32
@@ -133,30 +130,35 @@ static void cut_shortcut(struct nr_cached_block *block)
     block->shortcut = NULL;
 }
 
+/* By the shard's lock. */
+static void lay_shortcut(struct nr_cached_block *block, struct nr_block_shortcut *shortcut, size_t number)
+{
+    cut_shortcut(block); /* Of a table that was closed since. */
+    atomic_fetch_add_explicit(&shortcut->refs, 1, memory_order_relaxed);
+    block->shortcut = shortcut;
+    block->number = number;
+    atomic_store_explicit(&shortcut->blocks[number], block, memory_order_seq_cst);
+}
+
 static size_t charge_of(const struct nr_cached_block *block)
 {
     return sizeof(*block) + block->size;
 }
 
-/* Blocks that are neighbours in a file have neighbouring buckets, a cache line of them at a time: a scan finds the next
- * block's near, and all that is in use takes fewer lines. The lowest bits are the place in the line. */
 static inline uint64_t hash_place(uint64_t file_number, uint64_t offset)
 {
-    uint64_t place = offset / NEIGHBOUR_BYTES;
-    uint64_t hash = (place / LINE_BUCKETS + file_number * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
-    hash ^= hash >> 32;
-    return hash * LINE_BUCKETS + place % LINE_BUCKETS;
+    uint64_t hash = (offset + file_number * 0x9E3779B97F4A7C15ull) * 0xD6E8FEB86659FD93ull;
+    return hash ^ hash >> 32;
 }
 
 static inline struct shard *find_shard(struct nr_block_cache *cache, uint64_t hash)
 {
-    return &cache->shards[hash / LINE_BUCKETS & (cache->shard_count - 1)];
+    return &cache->shards[hash & (cache->shard_count - 1)];
 }
 
 static inline _Atomic(struct nr_cached_block *) *find_bucket(struct shard *shard, uint64_t hash)
 {
-    return &shard
-                ->buckets[(hash / LINE_BUCKETS / MAX_SHARDS * LINE_BUCKETS + hash % LINE_BUCKETS) & shard->bucket_mask];
+    return &shard->buckets[(hash >> 4) & shard->bucket_mask];
 }
 
 static size_t power_of_two_below(size_t n)
@@ -233,22 +235,10 @@ static inline struct nr_cached_block *find_in_bucket(_Atomic(struct nr_cached_bl
                                                      uint64_t offset)
 {
     struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
-    if (block) nr_block_prefetch(block);
+    nr_block_prefetch(block);
     while (block && (block->offset != offset || block->file_number != file_number))
         block = atomic_load_explicit(&block->next, memory_order_seq_cst);
     return block;
-}
-
-void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again)
-{
-    uint64_t hash = hash_place(file_number, offset);
-    _Atomic(struct nr_cached_block *) *bucket = find_bucket(find_shard(cache, hash), hash);
-    if (!is_again) {
-        __builtin_prefetch((const void *)bucket);
-    } else {
-        const struct nr_cached_block *block = atomic_load_explicit(bucket, memory_order_seq_cst);
-        if (block) nr_block_prefetch(block);
-    }
 }
 
 struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
@@ -266,13 +256,7 @@ void nr_block_cache_shorten(struct nr_block_cache *cache, struct nr_cached_block
 {
     struct shard *shard = find_shard(cache, hash_place(block->file_number, block->offset));
     if (!nr_mutex_trylock(&shard->lock)) return;
-    if (block->is_cached && block->shortcut != shortcut) {
-        cut_shortcut(block); /* Of a table that was closed since. */
-        atomic_fetch_add_explicit(&shortcut->refs, 1, memory_order_relaxed);
-        block->shortcut = shortcut;
-        block->number = number;
-        atomic_store_explicit(&shortcut->blocks[number], block, memory_order_seq_cst);
-    }
+    if (block->is_cached && block->shortcut != shortcut) lay_shortcut(block, shortcut, number);
     nr_mutex_unlock(&shard->lock);
 }
 
@@ -373,7 +357,8 @@ static void make_room_locked(struct shard *shard, size_t needed)
     }
 }
 
-void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan)
+void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan,
+                           struct nr_block_shortcut *shortcut, size_t number)
 {
     uint64_t hash = hash_place(block->file_number, block->offset);
     struct shard *shard = find_shard(cache, hash);
@@ -392,6 +377,7 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
         atomic_fetch_add_explicit(&shard->bytes, charge_of(block), memory_order_relaxed);
         atomic_store_explicit(&block->next, atomic_load_explicit(bucket, memory_order_relaxed), memory_order_relaxed);
         atomic_store_explicit(bucket, block, memory_order_seq_cst);
+        if (shortcut) lay_shortcut(block, shortcut, number);
     }
     evicted = take_limbo_locked(shard, false);
     nr_mutex_unlock(&shard->lock);

@@ -56,9 +56,6 @@ void nr_block_unref(struct nr_cached_block *block); /* NULL is fine. Any thread.
 /* Inside the epoch. NULL if it is not there. */
 struct nr_cached_block *nr_block_cache_find(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset,
                                             bool is_scan);
-/* Brings near what a find of the block will wait for: its bucket; asked again a little later, the block. Touches no
- * block, so there is no need to be inside the epoch. */
-void nr_block_cache_prefetch(struct nr_block_cache *cache, uint64_t file_number, uint64_t offset, bool is_again);
 /* Room for the blocks of one table; one reference. NULL when memory runs out. */
 struct nr_block_shortcut *nr_block_shortcut_create(size_t block_count);
 void nr_block_shortcut_unref(struct nr_block_shortcut *shortcut); /* NULL is fine. */
@@ -82,12 +79,14 @@ static inline void nr_block_heat(struct nr_cached_block *block)
 /* What a search looks at first lies behind the header: it comes while the header does. */
 static inline void nr_block_prefetch(const struct nr_cached_block *block)
 {
+    if (!block) return;
     for (size_t i = 0; i < 4; i++) __builtin_prefetch((const uint8_t *)block + 64 * i);
 }
 
 /* The cache takes a reference of its own. Another copy that is there already stays. May do nothing when the block does
- * not fit. Never waits for I/O. */
-void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan);
+ * not fit. Never waits for I/O. From then on 'shortcut' leads to it; NULL: none does. */
+void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan,
+                           struct nr_block_shortcut *shortcut, size_t number);
 /* Drops all blocks of a file that is gone. */
 void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number);
 size_t nr_block_cache_bytes(const struct nr_block_cache *cache);

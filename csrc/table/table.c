@@ -178,6 +178,15 @@ static uint32_t count_skipped(const struct nr_table *table, size_t block)
     return (uint32_t)(index->common_size + nr_common_prefix(low.data, high.data, NR_MIN(low.size, high.size)));
 }
 
+struct nr_cached_block *nr_table_block_find(const struct nr_table *table, size_t block, const struct nr_read *read)
+{
+    uint64_t offset = nr_index_block_offset(&table->sections.index, block);
+    bool is_passing = read->is_scan || read->skip_cache;
+    struct nr_cached_block *found = nr_block_cache_find(table->blocks, table->number, offset, is_passing);
+    if (found && !read->skip_cache) nr_block_cache_shorten(table->blocks, found, table->shortcut, block);
+    return found;
+}
+
 /* A block with a summary of 'restart_count' restarts, for 'size' bytes behind it; in memory of 'cache', NULL: not. */
 static struct nr_cached_block *allocate_block(const struct nr_table *table, struct nr_block_cache *cache, size_t block,
                                               uint32_t restart_count, size_t size)

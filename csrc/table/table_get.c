@@ -34,7 +34,7 @@ void nr_probe_fetch(struct nr_probe *probe)
 {
     struct nr_block_shortcut *shortcut = probe->table->shortcut;
     probe->cached = shortcut ? nr_block_shortcut_follow(shortcut, probe->block) : NULL;
-    if (NR_LIKELY(probe->cached)) nr_block_prefetch(probe->cached);
+    nr_block_prefetch(probe->cached);
 }
 
 /* Without a shortcut: the block, from the cache or the file; then read->pinned has it. */
@@ -42,14 +42,8 @@ static nori_status find_block(struct nr_probe *probe, struct nr_read *read, stru
 {
     nori_status rc = NORI_OK;
     struct nr_table *table = probe->table;
-    bool is_passing = read->is_scan || read->skip_cache;
 
-    if (table->blocks) {
-        uint64_t offset = nr_index_block_offset(&table->sections.index, probe->block);
-        probe->cached = nr_block_cache_find(table->blocks, table->number, offset, is_passing);
-        if (probe->cached && table->shortcut && !is_passing)
-            nr_block_cache_shorten(table->blocks, probe->cached, table->shortcut, probe->block);
-    }
+    if (table->blocks) probe->cached = nr_table_block_find(table, probe->block, read);
     if (probe->cached) {
         read->cache_hits++;
         return NORI_OK;
@@ -60,7 +54,8 @@ static nori_status find_block(struct nr_probe *probe, struct nr_read *read, stru
     rc = nr_table_block_read(table, probe->block, read, &probe->cached, err);
     nr_table_release_file(table);
     if (rc != NORI_OK) goto out;
-    if (table->blocks && !read->skip_cache) nr_block_cache_insert(table->blocks, probe->cached, read->is_scan);
+    if (table->blocks && !read->skip_cache)
+        nr_block_cache_insert(table->blocks, probe->cached, read->is_scan, table->shortcut, probe->block);
     nr_block_unref(read->pinned);
     read->pinned = probe->cached;
 out:

@@ -38,6 +38,9 @@ void nr_table_release_file(struct nr_table *table);
  */
 bool nr_table_give_back_file(struct nr_table *table);
 
+/* Inside the epoch, with table->blocks: a block that has no shortcut, from the cache; from now on it has one. NULL if
+ * it is not there. */
+struct nr_cached_block *nr_table_block_find(const struct nr_table *table, size_t block, const struct nr_read *read);
 /* The block whose stored bytes these are, verified and decompressed, its data led by a summary (table/block.h), an
  * empty one where 'is_passing': it is read once and not searched. One reference. */
 NORI_WARN_UNUSED nori_status nr_table_block_create(const struct nr_table *table, size_t block, nori_slice stored,

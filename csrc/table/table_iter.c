@@ -132,22 +132,20 @@ static struct nr_cached_block *find_cached(struct table_iter *iter, size_t block
 
     if (!table->blocks) return NULL;
     stripe = nr_epoch_enter(table->epoch);
-    found = nr_block_cache_find(table->blocks, table->number, nr_index_block_offset(&table->sections.index, block),
-                                iter->read->is_scan || iter->read->skip_cache);
+    found = nr_block_shortcut_follow(table->shortcut, block);
+    if (!found) found = nr_table_block_find(table, block, iter->read);
     if (found) nr_block_ref(found);
     nr_epoch_leave(table->epoch, stripe);
     return found;
 }
 
-/* The next block's way from the cache, while this one's entries are gone through. */
-static void look_ahead(struct table_iter *iter, bool is_again)
+/* Brings the next block near, if it is in the cache, while this one's entries are gone through. */
+static void look_ahead(const struct table_iter *iter)
 {
-    struct nr_table *table = iter->table;
-    size_t block = iter->is_backward ? iter->block_index - 1 : iter->block_index + 1;
-    if (!table->blocks || iter->read->skip_cache) return;
-    if (iter->block_index == (iter->is_backward ? iter->first_block : iter->last_block)) return;
-    nr_block_cache_prefetch(table->blocks, table->number, nr_index_block_offset(&table->sections.index, block),
-                            is_again);
+    struct nr_block_shortcut *shortcut = iter->table->shortcut;
+    if (!shortcut || iter->block_index == (iter->is_backward ? iter->first_block : iter->last_block)) return;
+    /* It is not looked at, so it may be gone. */
+    nr_block_prefetch(nr_block_shortcut_follow(shortcut, iter->block_index + (iter->is_backward ? -1 : 1)));
 }
 
 static nori_status enter_block(struct table_iter *iter, size_t block, struct nori_error *err)
@@ -170,13 +168,13 @@ static nori_status enter_block(struct table_iter *iter, size_t block, struct nor
     } else {
         read->cache_misses++;
         NR_CHECK(read_block(iter, block, &found, err));
-        if (table->blocks && !read->skip_cache) nr_block_cache_insert(table->blocks, found, read->is_scan);
+        if (table->blocks && !read->skip_cache)
+            nr_block_cache_insert(table->blocks, found, read->is_scan, table->shortcut, block);
     }
     iter->block = found;
     iter->block_index = block;
     note_held(iter);
     iter->checks_end = !iter->end.infinite && block >= iter->last_block;
-    look_ahead(iter, false);
     if (!nr_block_view_summarized(&iter->view, found->data, found->size)) rc = damaged(iter, err);
 out:
     return rc;
@@ -329,7 +327,7 @@ static nori_status go_forward(struct table_iter *iter, struct nori_error *err)
     iter->is_backward = false;
     if (iter->is_cut_above) return NORI_OK;
     if (iter->end_restart < iter->view.restart_count) {
-        look_ahead(iter, true);
+        look_ahead(iter);
         return load_forward(iter, iter->end_restart, err);
     }
     if (iter->block_index < iter->last_block) return enter_first_of(iter, iter->block_index + 1, err);
@@ -344,7 +342,7 @@ static nori_status go_back(struct table_iter *iter, struct nori_error *err)
     iter->is_backward = true;
     while (!iter->base.entry && !iter->is_cut_below) {
         if (iter->first_restart > 0) {
-            look_ahead(iter, true);
+            look_ahead(iter);
             NR_CHECK(load_backward(iter, iter->first_restart, err));
         } else if (iter->block_index > iter->first_block) {
             NR_CHECK(enter_last_of(iter, iter->block_index - 1, err));

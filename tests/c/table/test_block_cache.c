@@ -5,7 +5,7 @@ static void insert(struct fixture *fixture, uint64_t file, uint64_t offset, size
     struct nr_cached_block *block = nr_block_create(fixture->blocks, file, offset, size);
     EXPECT(block);
     memset(block->data, (int)(file * 31 + offset), size);
-    nr_block_cache_insert(fixture->blocks, block, is_scan);
+    nr_block_cache_insert(fixture->blocks, block, is_scan, NULL, 0);
     nr_block_unref(block);
 }
 
@@ -186,7 +186,7 @@ static void *work(void *arg)
             block = nr_block_create(fixture->blocks, file, offset, 2000);
             if (block) {
                 memset(block->data, (int)(file * 31 + offset), 2000);
-                nr_block_cache_insert(fixture->blocks, block, i % 4 == 0);
+                nr_block_cache_insert(fixture->blocks, block, i % 4 == 0, NULL, 0);
                 worker->wrong += block->data[1999] != (uint8_t)(file * 31 + offset);
                 nr_block_unref(block);
             }
