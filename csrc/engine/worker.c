@@ -103,11 +103,17 @@ static bool is_stopping(struct nori_engine *engine)
     return stopping;
 }
 
+/* The kick is taken back before the look: who stops the engine says so first, and kicks then. */
+static bool goes_on(struct nori_engine *engine, _Atomic bool *is_kicked)
+{
+    atomic_store(is_kicked, false);
+    return !is_stopping(engine);
+}
+
 static void maintenance_thread(void *arg)
 {
     struct nori_engine *engine = arg;
-    while (!is_stopping(engine)) {
-        atomic_store(&engine->is_maintenance_kicked, false);
+    while (goes_on(engine, &engine->is_maintenance_kicked)) {
         maintain(engine);
         /* Between two writes: a write either sees the flag before it is made, or is seen here. */
         nr_mutex_lock(&engine->commit_lock);
@@ -134,8 +140,7 @@ static void kick_maintenance(struct nori_engine *engine)
 static void preparation_thread(void *arg)
 {
     struct nori_engine *engine = arg;
-    while (!is_stopping(engine)) {
-        atomic_store(&engine->is_preparation_kicked, false);
+    while (goes_on(engine, &engine->is_preparation_kicked)) {
         prepare_log(engine);
         nr_mutex_lock(&engine->maintenance_lock);
         if (!atomic_load(&engine->is_preparation_kicked))
