@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import nori_lsm
+from forge import Forge, counters, push, set_slot
 from nori_lsm import Finding, Progress, RepairFinding, RepairReport, cli
 from nori_lsm.testing import SimDisk
 
@@ -218,6 +219,20 @@ def test_a_simulated_disk_is_repaired_as_well() -> None:
     assert (report.findings[0].start, report.findings[0].stop) == (key(0), key(99) + b"\0")
     with nori_lsm.open("/new", env=disk) as new:
         assert len(new) == 0
+
+
+def test_of_an_edit_that_makes_no_sense_nothing_is_taken() -> None:
+    """It pushes a run to level 0 before it names a slot that is not there: of it all or nothing."""
+    forge, disk = Forge(), SimDisk(seed=1)
+    forge.table(1, [(b"a", 1, b"first")])
+    forge.table(2, [(b"b", 2, b"second")])
+    good = counters() + b"".join(forge.tables) + push(1, [1])
+    forge.manifest_of([good, push(2, [2]) + set_slot(1, b"nowhere", [])])
+    forge.put_on(disk)
+    report = nori_lsm.repair("/db", "/new", env=disk)
+    assert [finding.kind for finding in report.findings] == ["manifest"]
+    with nori_lsm.open("/new", env=disk) as new:
+        assert dict(new) == {b"a": b"first"}
 
 
 # ---------------------------------------------------------------- the command line

@@ -2,6 +2,7 @@
 
 #include "base/alloc.h"
 #include "version/level.h"
+#include "version/level0.h"
 
 static bool fits(const struct nr_run *run, const struct nr_slot *slot)
 {
@@ -25,65 +26,6 @@ out:
     return rc;
 }
 
-static size_t find_run(const struct nr_slot *slot, uint64_t run_id)
-{
-    size_t index = 0;
-    while (index < slot->run_count && slot->runs[index]->run_id != run_id) index++;
-    return index;
-}
-
-/* Level 0's runs with those in [first, first + removed_count) replaced by 'run' (NULL: by nothing). */
-static nori_status splice_l0(struct nr_version *version, size_t first, size_t removed_count, struct nr_run *run,
-                             struct nori_error *err)
-{
-    const struct nr_slot *slot = nr_version_level0(version);
-    size_t count = 0, capacity = slot->run_count + 1;
-    struct nr_run **runs = nr_calloc(capacity, sizeof(*runs));
-
-    if (!runs) return nr_fail_memory(err, capacity * sizeof(*runs));
-    for (size_t i = 0; i < first; i++) runs[count++] = slot->runs[i];
-    if (run) runs[count++] = run;
-    for (size_t i = first + removed_count; i < slot->run_count; i++) runs[count++] = slot->runs[i];
-    nori_status rc = replace_runs(version, 0, 0, slot->k_max, runs, count, err);
-    nr_free(runs);
-    return rc;
-}
-
-static nori_status push_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
-{
-    const struct nr_slot *slot = nr_version_level0(version);
-    if (find_run(slot, op->runs[0]->run_id) < slot->run_count)
-        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has run %" PRIu64 " already", op->runs[0]->run_id);
-    return splice_l0(version, 0, 0, op->runs[0], err);
-}
-
-static nori_status subtract_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
-{
-    nori_status rc;
-    struct nr_run *rest = NULL;
-    const struct nr_slot *slot = nr_version_level0(version);
-    size_t index = find_run(slot, op->first_id);
-
-    if (index == slot->run_count)
-        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no run %" PRIu64 " to take from", op->first_id);
-    NR_CHECK(nr_run_subtract(slot->runs[index], op->start, op->end, &rest, err));
-    NR_CHECK(splice_l0(version, index, 1, rest, err));
-out:
-    nr_run_unref(rest);
-    return rc;
-}
-
-static nori_status merge_l0(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
-{
-    const struct nr_slot *slot = nr_version_level0(version);
-    size_t newest = find_run(slot, op->first_id), oldest = find_run(slot, op->last_id);
-
-    if (oldest == slot->run_count || newest > oldest)
-        return NR_FAIL(err, NORI_CORRUPTION, "level 0 has no runs %" PRIu64 " to %" PRIu64 " to replace", op->first_id,
-                       op->last_id);
-    return splice_l0(version, newest, oldest - newest + 1, op->run_count > 0 ? op->runs[0] : NULL, err);
-}
-
 static nori_status set_slot(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
 {
     const struct nr_level *level = version->levels[op->level];
@@ -100,7 +42,8 @@ static nori_status set_slot(const struct nr_edit_op *op, struct nr_version *vers
     return replace_runs(version, op->level, index, op->k_max, op->runs, op->run_count, err);
 }
 
-static nori_status apply(const struct nr_edit_op *op, struct nr_version *version, struct nori_error *err)
+static nori_status apply(const struct nr_edit_op *op, struct nr_version *version, struct nr_level0 *level0,
+                         struct nori_error *err)
 {
     bool is_deep = op->kind >= NR_EDIT_SET_SLOT;
 
@@ -108,11 +51,11 @@ static nori_status apply(const struct nr_edit_op *op, struct nr_version *version
         return NR_FAIL(err, NORI_CORRUPTION, "an edit names level %" PRIu32 " of %zu", op->level, version->level_count);
     switch (op->kind) {
     case NR_EDIT_PUSH_L0:
-        return push_l0(op, version, err);
+        return nr_level0_push(level0, op->runs[0], err);
     case NR_EDIT_SUBTRACT_L0:
-        return subtract_l0(op, version, err);
+        return nr_level0_subtract(level0, op->first_id, op->start, op->end, err);
     case NR_EDIT_MERGE_L0:
-        return merge_l0(op, version, err);
+        return nr_level0_merge(level0, op->first_id, op->last_id, op->run_count > 0 ? op->runs[0] : NULL, err);
     case NR_EDIT_SET_SLOT:
         return set_slot(op, version, err);
     case NR_EDIT_SET_GUARDS:
@@ -129,18 +72,45 @@ static nori_status apply(const struct nr_edit_op *op, struct nr_version *version
     return NORI_OK;
 }
 
-nori_status nr_edit_apply(const struct nr_edit *edit, struct nr_version *base, struct nr_version **version_out,
-                          struct nori_error *err)
+nori_status nr_edit_replay(const struct nr_edit *edit, struct nr_version *base, struct nr_level0 *level0,
+                           struct nr_version **version_out, struct nori_error *err)
 {
     nori_status rc;
     struct nr_version *version = NULL;
 
     *version_out = NULL;
     NR_CHECK(nr_version_copy(base, base->level_count, &version, err));
-    for (size_t i = 0; i < edit->op_count; i++) NR_CHECK(apply(&edit->ops[i], version, err));
+    for (size_t i = 0; i < edit->op_count; i++) NR_CHECK(apply(&edit->ops[i], version, level0, err));
     *version_out = version;
     version = NULL;
 out:
+    nr_version_unref(version);
+    return rc;
+}
+
+static bool changes_level0(const struct nr_edit *edit)
+{
+    bool changes = false;
+    for (size_t i = 0; i < edit->op_count; i++)
+        changes |= edit->ops[i].kind >= NR_EDIT_PUSH_L0 && edit->ops[i].kind <= NR_EDIT_MERGE_L0;
+    return changes;
+}
+
+nori_status nr_edit_apply(const struct nr_edit *edit, struct nr_version *base, struct nr_version **version_out,
+                          struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_level0 *level0 = NULL;
+    struct nr_version *version = NULL;
+
+    *version_out = NULL;
+    if (changes_level0(edit)) NR_CHECK(nr_level0_create(base, &level0, err));
+    NR_CHECK(nr_edit_replay(edit, base, level0, &version, err));
+    if (level0) NR_CHECK(nr_level0_store(level0, version, err));
+    *version_out = version;
+    version = NULL;
+out:
+    nr_level0_destroy(level0);
     nr_version_unref(version);
     return rc;
 }

@@ -17,9 +17,12 @@ struct recovery {
     struct nr_dir *dir; /* Borrowed. */
     struct nr_file *file;
     struct nr_record_reader *reader;
+    struct nr_level0 *level0; /* Of the edits so far; state.version has it at the end. */
     struct nr_file_map files; /* All that were ever named. Freed silently until they are handed over. */
     struct nr_manifest_state state;
     struct nori_error *damage; /* Borrowed. Where edits end that can be read is told here; NULL: it is a failure. */
+    uint64_t good_count;       /* Of the edits before it, then; else 0. */
+    uint64_t limit;            /* Of the edits to read. */
 };
 
 void nr_manifest_state_clear(struct nr_manifest_state *state)
@@ -131,7 +134,7 @@ static nori_status replay_edit(struct recovery *recovery, nori_slice payload, st
 
     NR_CHECK(nr_edit_decode(payload, find_file, &recovery->files, &edit, err));
     NR_CHECK(make_levels(state, nr_edit_levels_needed(edit), err));
-    NR_CHECK(nr_edit_apply(edit, state->version, &version, err));
+    NR_CHECK(nr_edit_replay(edit, state->version, recovery->level0, &version, err));
     nr_version_unref(state->version);
     state->version = version;
     nr_counters_merge(&state->counters, nr_edit_counters(edit));
@@ -147,6 +150,7 @@ static nori_status end_replay(struct recovery *recovery, uint64_t sequence, cons
 {
     if (recovery->damage && sequence > 0 && why->code == NORI_CORRUPTION) {
         *recovery->damage = *why;
+        recovery->good_count = sequence;
         return NORI_OK;
     }
     if (err) *err = *why;
@@ -179,7 +183,9 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
     uint64_t sequence = 0;
     const char *path = recovery->file->path;
 
+    NR_CHECK(nr_level0_create(recovery->state.version, &recovery->level0, err));
     for (;;) {
+        if (sequence == recovery->limit) goto out;
         NR_CHECK(nr_record_reader_next(recovery->reader, &record, &found, err));
         if (!found) break;
         if (record.is_mark) continue;
@@ -254,10 +260,12 @@ static void hand_over(struct recovery *recovery, void (*on_unreferenced)(void *a
 
 static void end_recovery(struct recovery *recovery)
 {
+    nr_level0_destroy(recovery->level0);
     nr_record_reader_destroy(recovery->reader);
     nr_file_close(recovery->file);
     nr_manifest_state_clear(&recovery->state);
     nr_file_map_clear(&recovery->files);
+    recovery->level0 = NULL;
     recovery->reader = NULL;
     recovery->file = NULL;
 }
@@ -274,6 +282,7 @@ static nori_status read_once(struct recovery *recovery, size_t level_count, bool
     NR_CHECK(nr_file_size(recovery->file, &size_before, err));
     NR_CHECK(read_header(recovery, level_count, err));
     rc = replay(recovery, err);
+    if (rc == NORI_OK) rc = nr_level0_store(recovery->level0, recovery->state.version, err);
     if (rc == NORI_CORRUPTION && nr_file_size(recovery->file, &size_after, NULL) == NORI_OK)
         *may_retry_out = size_after != size_before;
 out:
@@ -285,7 +294,7 @@ nori_status nr_manifest_recover(struct nr_dir *dir, size_t level_count,
                                 struct nr_manifest_state *state_out, struct nori_error *err)
 {
     nori_status rc;
-    struct recovery recovery = {.dir = dir};
+    struct recovery recovery = {.dir = dir, .limit = UINT64_MAX};
     struct nr_counters *counters = &recovery.state.counters;
     bool may_retry;
     int readings = 0;
@@ -308,17 +317,33 @@ out:
     return rc;
 }
 
+static nori_status salvage_once(struct recovery *recovery, struct nori_error *err)
+{
+    nori_status rc;
+    NR_CHECK(open_file(recovery, err));
+    NR_CHECK(read_header(recovery, 2, err));
+    NR_CHECK(replay(recovery, err));
+out:
+    return rc;
+}
+
 nori_status nr_manifest_salvage(struct nr_dir *dir, uint64_t number, struct nr_manifest_state *state_out,
                                 struct nori_error *damage_out, struct nori_error *err)
 {
     nori_status rc;
-    struct recovery recovery = {.dir = dir, .state = {.number = number}, .damage = damage_out};
+    struct recovery recovery = {.dir = dir, .state = {.number = number}, .damage = damage_out, .limit = UINT64_MAX};
 
     *state_out = (struct nr_manifest_state){0};
     nr_error_clear(damage_out);
-    NR_CHECK(open_file(&recovery, err));
-    NR_CHECK(read_header(&recovery, 2, err));
-    NR_CHECK(replay(&recovery, err));
+    NR_CHECK(salvage_once(&recovery, err));
+    if (recovery.good_count > 0) {
+        /* The edit that could not be applied may have changed level 0 before it failed: once more, without it. */
+        recovery.limit = recovery.good_count;
+        end_recovery(&recovery);
+        recovery.state.number = number;
+        NR_CHECK(salvage_once(&recovery, err));
+    }
+    NR_CHECK(nr_level0_store(recovery.level0, recovery.state.version, err));
     *state_out = recovery.state;
     recovery.state = (struct nr_manifest_state){0};
 out:
