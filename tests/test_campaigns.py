@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import threading
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from campaigns.judge import Journal, Match, State, Violation, judge, judge_order
 from campaigns.soak import Soak
-from campaigns.workload import Load, operation
+from campaigns.workload import NO_WRITER, RECORD, Load, operation
 
 import nori_lsm
 
@@ -92,6 +95,44 @@ def test_a_durable_write_makes_durable_what_came_before_it() -> None:
     assert journal.durable == [1, 6]
     journal.note(1, 8, 0, True)
     assert journal.durable == [1, 8]
+
+
+def test_what_is_said_to_be_synced_is_durable_whether_it_was_told_before_or_after() -> None:
+    journal = Journal([0, 7])
+    journal.note(0, 0, 10, False)
+    journal.note(1, 7, 12, False)
+    journal.note_synced(11)
+    assert journal.durable == [0, 6]
+    journal.note(0, 1, 11, False)  # It returned before the look, and said so behind it.
+    assert journal.durable == [1, 6]
+    journal.note_synced(12)
+    assert journal.durable == [1, 7]
+
+
+def test_the_load_tells_what_the_interval_makes_durable(path: Path) -> None:
+    read_end, write_end = os.pipe()
+    with nori_lsm.open(path, wal__durability="interval", wal__sync_interval_ms=1) as db:
+        load = Load(db, SEED, [0], None, write_end)
+
+        def watch() -> None:
+            with suppress(nori_lsm.ClosedError):
+                load.watch_synced()
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        with db.batch() as batch:
+            batch.put(b"a", b"1")
+        journal = Journal([0])
+        journal.note(0, 0, batch.commit(), False)
+        assert journal.durable == [-1]
+        while journal.durable == [-1]:
+            writer, _, sequence, _ = RECORD.unpack(os.read(read_end, RECORD.size))
+            assert writer == NO_WRITER
+            journal.note_synced(sequence)
+    watcher.join(60)
+    assert journal.durable == [0] and not watcher.is_alive()
+    os.close(read_end)
+    os.close(write_end)
 
 
 def test_some_kills(tmp_path: Path) -> None:

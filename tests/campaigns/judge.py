@@ -15,7 +15,7 @@ from typing import Any
 
 import nori_lsm
 
-from .workload import RECORD, Operation, Violation, operation
+from .workload import NO_WRITER, RECORD, Operation, Violation, operation
 
 WORKLOAD = Path(__file__).parent / "workload.py"
 MASK = (1 << 64) - 1
@@ -69,6 +69,8 @@ class Journal:
     last: list[int] = field(init=False)  # By writer: the last operation that returned,
     durable: list[int] = field(init=False)  # and that is on disk.
     sequences: list[tuple[int, int, int]] = field(default_factory=list)  # Sequence, writer, number; where told.
+    synced: int = 0  # The greatest sequence that was said to be on disk.
+    _unsynced: list[tuple[int, int, int]] = field(default_factory=list)  # Of the sequences, those above it.
 
     def __post_init__(self) -> None:
         self.last = [first - 1 for first in self.firsts]
@@ -82,12 +84,19 @@ class Journal:
         self.count += 1
         if sequence:
             self.sequences.append((sequence, writer, number))
+            self._unsynced.append(self.sequences[-1])
         if is_durable:
             self.durable[writer] = number
-            # All that came before it is durable with it, whoever wrote it.
-            for other_sequence, other, other_number in self.sequences if sequence else ():
-                if other_sequence <= sequence:
-                    self.durable[other] = max(self.durable[other], other_number)
+        if sequence:
+            self.note_synced(sequence if is_durable else self.synced)
+
+    def note_synced(self, sequence: int) -> None:
+        """All up to it is on disk, whoever wrote it; what a writer did before a write that is, too."""
+        self.synced = max(self.synced, sequence)
+        for known, writer, number in self._unsynced:
+            if known <= self.synced:
+                self.durable[writer] = max(self.durable[writer], number)
+        self._unsynced = [write for write in self._unsynced if write[0] > self.synced]
 
 
 class Child:
@@ -122,8 +131,13 @@ class Child:
         assert self.process.stdout
         while record := self.process.stdout.read(RECORD.size):
             try:
-                if len(record) == RECORD.size:
-                    self.journal.note(*RECORD.unpack(record))
+                if len(record) < RECORD.size:
+                    break
+                writer, number, sequence, is_durable = RECORD.unpack(record)
+                if writer == NO_WRITER:
+                    self.journal.note_synced(sequence)
+                else:
+                    self.journal.note(writer, number, sequence, is_durable)
             except Violation as problem:
                 self.problem = problem
 

@@ -12,6 +12,7 @@ import random
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from struct import Struct
@@ -30,6 +31,8 @@ SHORT_TTL_SECS = 0.001
 SYNC_SHARES = (0.1, 0.005)  # Of the operations that may be synced: of even seeds, and of odd ones.
 # Writer, number of its operation, sequence (0: not known), and whether it is durable. Less than PIPE_BUF: whole in a pipe.
 RECORD = Struct("<BIQB")
+NO_WRITER = 255  # Of a record that says up to which sequence the engine calls everything synced.
+SYNCED_LOOK_SECS = 0.005
 # So small that some thousand writes flush, merge, split and switch segments.
 SMALL: dict[str, Any] = {
     "memtable__flush_trigger_bytes": 128 << 10,
@@ -139,6 +142,16 @@ class Load:
                     raise Violation("P8: a snapshot does not hold what it held")
                 snapshot.close()
 
+    def watch_synced(self) -> None:
+        """Tells what becomes durable by itself: with durability "interval" no call does."""
+        told = 0
+        while True:
+            synced = self.db.stats().synced_sequence
+            if synced > told:
+                os.write(self.out, RECORD.pack(NO_WRITER, 0, synced, True))
+                told = synced
+            time.sleep(SYNCED_LOOK_SECS)
+
     def apply(self, what: Operation, writer: int, number: int) -> int:
         """Carries it out; the sequence of what it wrote, 0 where that is not told."""
         db, sync = self.db, what.sync or None
@@ -205,15 +218,16 @@ def main() -> None:
     checkpoints = Path(what["checkpoints"]) if what["checkpoints"] else None
     load = Load(db, what["seed"], what["firsts"], checkpoints, sys.stdout.fileno())
 
-    def run(writer: int) -> None:
+    def run(name: str, do: Callable[..., None], *arguments: int) -> None:
         try:
-            load.run(writer)
+            do(*arguments)
         except BaseException as error:
-            os.write(2, f"writer {writer}: {type(error).__name__}: {error}\n".encode())
+            os.write(2, f"{name}: {type(error).__name__}: {error}\n".encode())
             os._exit(3)
 
     for writer in range(len(what["firsts"])):
-        threading.Thread(target=run, args=[writer]).start()
+        threading.Thread(target=run, args=[f"writer {writer}", load.run, writer]).start()
+    threading.Thread(target=run, args=["who looks for syncs", load.watch_synced]).start()
 
 
 if __name__ == "__main__":
