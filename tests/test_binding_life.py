@@ -17,6 +17,7 @@ import pytest
 
 import nori_lsm
 from nori_lsm.testing import SimDisk
+from tests_support import in_threads
 
 
 def run_python(code: str, *args: object, timeout: float = 60) -> subprocess.CompletedProcess[str]:
@@ -27,24 +28,6 @@ def run_python(code: str, *args: object, timeout: float = 60) -> subprocess.Comp
 
 
 # ---------------------------------------------------------------- threads
-
-
-def in_threads(*functions, timeout=60):
-    errors = []
-
-    def run(function):
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=[function], daemon=True) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout)
-        assert not thread.is_alive(), "a thread hangs"
-    return errors
 
 
 def test_readers_and_writers_do_not_disturb_each_other(db):

@@ -22,6 +22,7 @@ import pytest
 import nori_lsm
 from nori_lsm.testing import SimDisk
 from python_calls import CALLS, ITEMS, filled
+from tests_support import in_threads
 
 
 @pytest.fixture(autouse=True)
@@ -30,24 +31,6 @@ def watchdog() -> Iterator[None]:
     faulthandler.dump_traceback_later(120, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
-
-
-def in_threads(*functions: Callable[[], object]) -> list[BaseException]:
-    errors: list[BaseException] = []
-
-    def run(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=[function], daemon=True) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "a thread hangs"
-    return errors
 
 
 # ---------------------------------------------------------------- buffers

@@ -7,13 +7,13 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import nori_lsm
 from nori_lsm.testing import SimDisk
+from tests_support import in_threads
 
 SMALL = {
     "memtable__flush_trigger_bytes": 64 << 10,
@@ -29,27 +29,6 @@ AT_THE_LIMIT = {
     "io__max_background_jobs": 1,
     "pressure__stall_timeout_secs": 10.0,
 }
-
-
-def in_threads(*functions: Callable[[], object], timeout: float = 60) -> None:
-    """Runs them to their end, and raises what the first raised."""
-    errors: list[BaseException] = []
-
-    def run(function: Callable[[], object]) -> None:
-        try:
-            function()
-        except BaseException as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run, args=[function], daemon=True) for function in functions]
-    for thread in threads:
-        thread.start()
-    deadline = time.monotonic() + timeout
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-        assert not thread.is_alive(), "a thread hangs"
-    if errors:
-        raise errors[0]
 
 
 # ---------------------------------------------------------------- reads beside flushes and merges
@@ -126,7 +105,7 @@ def test_reads_are_right_while_tables_are_flushed_and_merged(path: Path, limits:
             time.sleep(0.02)
 
     with nori_lsm.open(path, **{**SMALL, **limits}) as db:
-        in_threads(
+        errors = in_threads(
             lambda: counters.write(db, range(0, 1_000), until, random.Random(1)),
             lambda: counters.write(db, range(1_000, 2_000), until, random.Random(2)),
             lambda: counters.read_points(db, until, random.Random(3)),
@@ -134,6 +113,7 @@ def test_reads_are_right_while_tables_are_flushed_and_merged(path: Path, limits:
             lambda: counters.read_snapshots(db, until),
             settle,
         )
+        assert errors == []
         assert db.verify().ok
         expected = {key: floor for key, floor in zip(counters.keys, counters.floor, strict=True) if floor}
         assert {key: Counters.parse(value) for key, value in db.scan()} == expected
@@ -164,7 +144,7 @@ def test_deleted_ranges_stay_away_while_tables_are_merged(path: Path) -> None:
         db.update((b"dead:%06d" % number, bytes(100)) for number in range(5_000))
         db.delete_range(b"dead:", b"dead;")
         dead.set()
-        in_threads(write, look, look)
+        assert in_threads(write, look, look) == []
         db.compact()
         assert list(db.scan(prefix=b"dead:")) == []
         assert db.verify().ok
@@ -189,7 +169,7 @@ def test_of_eight_threads_popping_a_thousand_keys_each_is_won_once(path: Path, s
         db.update((key, key * 2) for key in keys)
         if settled == "levels":
             db.compact()
-        in_threads(*(lambda mine=mine, seed=seed: pop(mine, seed) for seed, mine in enumerate(won)))
+        assert in_threads(*(lambda mine=mine, seed=seed: pop(mine, seed) for seed, mine in enumerate(won))) == []
         assert sorted(key for mine in won for key in mine) == keys
         assert len(db) == 0
 

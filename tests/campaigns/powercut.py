@@ -25,6 +25,7 @@ from typing import Any
 
 import nori_lsm
 
+from .arguments import parse
 from .judge import Child, Journal, Match, State, Violation, judge, judge_order
 from .workload import SMALL
 
@@ -218,12 +219,7 @@ def cut(folder: Path, arguments: argparse.Namespace) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="powercut", description=__doc__)
-    parser.add_argument("--cuts", type=int, default=50)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="where the image lies; kept when something is wrong")
-    arguments = parser.parse_args()
+    arguments = parse("powercut", __doc__, "cuts", 50, "image")
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="nori_powercut_"))
     folder.mkdir(exist_ok=True)
     return cut(folder, arguments)

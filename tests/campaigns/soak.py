@@ -7,7 +7,6 @@ database is judged read-only, so that the next process has to recover what this 
 
 from __future__ import annotations
 
-import argparse
 import os
 import random
 import shutil
@@ -20,6 +19,7 @@ from typing import Any
 
 import nori_lsm
 
+from .arguments import parse
 from .judge import Child, Match, State, Violation, judge
 from .workload import SMALL, find_checkpoints
 
@@ -153,12 +153,7 @@ class Soak:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="soak", description=__doc__)
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--folder", type=Path, help="where the database lies; kept when something is wrong")
-    arguments = parser.parse_args()
+    arguments = parse("soak", __doc__, "kills", 100, "database")
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix="nori_soak_"))
     soak = Soak(folder, arguments.seed)
     if not soak.has_strace:
