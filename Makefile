@@ -11,12 +11,15 @@
 # make soak       a mixed load killed over and over, and judged (ARGS="--kills 500 --minutes 60 --seed 1")
 # make powercut   the same on an ext4 that is shut down under it; needs root (ARGS="--cuts 200")
 # make linear     many threads on a few keys: is what they saw linearizable? (ARGS="--runs 20 --threads 64")
+# make ubsan      the C tests under clang's undefined behaviour sanitizer
 # make tsan       the concurrent C tests under the thread sanitizer (LOOPS=3)
 # make valgrind   C tests under memcheck
-# make refleak    whether calls of the binding keep references, best with a debug build of CPython
+# make refleak    whether calls of the binding keep references: with a debug build of CPython all are counted
+# make pydebug    the Python tests under a debug build of CPython, whose assertions find misuse of its API (ARGS=)
 # make coverage   lines and branches that the C tests run (ARGS="--missing wal/")
 # make mutants    deliberate defects, and which tests catch them (ARGS="name --named-only")
 #
+# DEBUG_PYTHON=/path/to/python3-dbg names the debug build (Debian: apt install python3-dbg).
 # All make the machine ready first (tools/setup.sh). PYTHON=/path/to/python3 names the interpreter.
 PYTHON ?= python3
 VENV := .venv
@@ -25,6 +28,10 @@ FLIPS ?= 100000
 SEED ?= 1
 JOBS := $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
 PIP := $(VENV)/bin/python -m pip --quiet --disable-pip-version-check
+# A debug build of CPython, and an environment of its own for it: it has another ABI.
+DEBUG_PYTHON ?= $(firstword $(foreach name,python3-dbg python3.14d python3.13d python3.12d python3.11d python3.10d,\
+	$(shell command -v $(name))))
+DEBUG_VENV := build/venv-debug
 SOURCES := $(wildcard csrc/*/*.[ch]) $(wildcard setup.py pyproject.toml)
 C_FILES := $(wildcard csrc/*/*.[ch] tests/c/*.[ch] tests/c/*/*.[ch] tests/fuzz/*.[ch] tests/campaigns/*.[ch])
 C_TESTS := $(MAKE) --silent --no-print-directory -C tests/c -j$(JOBS)
@@ -40,7 +47,7 @@ REPRESENTATIVE := base/ format/ io/test_simdisk test_record test_recover test_ba
 	engine/test_checkpoint engine/test_events engine/test_ingest engine/test_options fuzz/replay
 
 .PHONY: tour test bench build setup ctest ctest-sanitize ctest-thread pytest lint clean crashes flips hostile refleak \
-	coverage mutants fuzz fuzz-keep fuzzer soak powercut linear tsan valgrind
+	coverage mutants fuzz fuzz-keep fuzzer soak powercut linear tsan ubsan valgrind pydebug debug-build
 
 tour: build
 	@$(VENV)/bin/python -m nori_lsm tour --path build/tour
@@ -55,8 +62,23 @@ hostile: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.test-tools
 	@PYTHONPATH=tests $(VENV)/bin/python tests/forge_changes.py $(ARGS)
 
+ifneq ($(DEBUG_PYTHON),)
+refleak: debug-build
+	@PYTHONPATH=tests $(DEBUG_VENV)/bin/python tests/refleak.py
+else
 refleak: build
+	@echo "No debug build of CPython here: blocks are counted, references are not"
 	@PYTHONPATH=tests $(VENV)/bin/python tests/refleak.py
+endif
+
+pydebug: debug-build
+	@$(DEBUG_VENV)/bin/python -m pytest tests $(ARGS)
+debug-build:
+	@test -n "$(DEBUG_PYTHON)" || { echo "There is no debug build of CPython here (Debian: apt install python3-dbg)"; exit 1; }
+	@$(MAKE) --silent --no-print-directory PYTHON=$(DEBUG_PYTHON) VENV=$(DEBUG_VENV) build $(DEBUG_VENV)/.debug-tools
+$(DEBUG_VENV)/.debug-tools:
+	@$(PIP) install pytest hypothesis xxhash lz4 zstandard
+	@touch $@
 
 bench: build
 	@$(MAKE) --silent --no-print-directory $(VENV)/.bench-tools
@@ -126,6 +148,9 @@ linear: build
 	@$(C_TESTS) recorder
 	@$(VENV)/bin/python -m tests.campaigns.linear build/c-plain/tests/campaigns/linear $(ARGS)
 
+ubsan:
+	@command -v $(CLANG) >/dev/null || { echo "There is no clang here (Debian: apt install clang)"; exit 1; }
+	@$(C_TESTS) MODE=ubsan CC=$(CLANG)
 tsan:
 	@$(C_TESTS) MODE=thread ONLY="$(CONCURRENT)" build
 	@for loop in $$(seq $(LOOPS)); do $(C_TESTS) MODE=thread ONLY="$(CONCURRENT)" || exit 1; done

@@ -1,7 +1,7 @@
-"""Whether calls keep references: `make refleak`, best with a debug build of CPython (`make refleak PYTHON=python3-dbg`).
+"""Whether calls keep references: `make refleak`, which takes a debug build of CPython where there is one.
 
-Each call of python_calls.py is made in rounds. A debug interpreter counts all references (sys.gettotalrefcount); others count
-the blocks that CPython has allocated. What grows by one or more with each call, in every round, is a leak.
+Each call of python_calls.py is made in rounds. Any interpreter counts the blocks that CPython has allocated; a debug build all
+references besides (sys.gettotalrefcount). What grows by one or more with each call, in every round, is a leak.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ __all__ = ["growth_of", "main"]
 ROUNDS = 20  # At most: what is kept by every call grows in each of them, what the interpreter caches does not.
 
 
-def counter() -> Callable[[], int]:
-    return getattr(sys, "gettotalrefcount", sys.getallocatedblocks)
+def counters() -> dict[str, Callable[[], int]]:
+    """What this interpreter counts, by name."""
+    references = getattr(sys, "gettotalrefcount", None)
+    return {"blocks": sys.getallocatedblocks, **({"references": references} if references else {})}
 
 
-def growth_of(call: Callable[[], object], count: int) -> float:
-    """By how much the number of references (or blocks) grows with each call, at the least."""
-    held = counter()
+def growth_of(call: Callable[[], object], count: int, held: Callable[[], int] = sys.getallocatedblocks) -> float:
+    """By how much what is held grows with each call, at the least."""
     grown = []
     for turn in range(ROUNDS + 1):
         gc.collect()
@@ -78,10 +79,11 @@ def main() -> int:
     with filled(path="/calls", env=SimDisk(seed=1), memtable__flush_trigger_bytes=1 << 20) as db:
         uses = {name: (lambda call=call: call(db)) for name, call in CALLS.items()}
         for name, use in {**uses, **lives()}.items():
-            growth = growth_of(use, 50)
-            leaks += growth >= 1
-            print(f"{name:32} {growth:8.2f} {'LEAK' if growth >= 1 else ''}")
-    print(f"{leaks} leaks, by {counter().__name__}")
+            grown = {what: growth_of(use, 50, held) for what, held in counters().items()}
+            leaks += any(growth >= 1 for growth in grown.values())
+            figures = "  ".join(f"{what} {growth:6.2f}" for what, growth in grown.items())
+            print(f"{name:32} {figures} {'LEAK' if max(grown.values()) >= 1 else ''}")
+    print(f"{leaks} leaks, by {' and '.join(counters())}")
     return 1 if leaks else 0
 
 

@@ -169,7 +169,10 @@ TEST(a_close_in_which_something_fails_loses_nothing)
     static const char *const ops[] = {"any", "sync", "dir_sync", "write", "log_sync"};
     for (size_t i = 0; i < NR_ARRAY_LEN(ops); i++) {
         uint64_t nth = 1;
-        while (fail_nth_of_close(ops[i], nth, EIO) | fail_nth_of_close(ops[i], nth, ENOSPC)) nth++;
+        for (bool goes_on = true; goes_on; nth++) {
+            goes_on = fail_nth_of_close(ops[i], nth, EIO);
+            goes_on |= fail_nth_of_close(ops[i], nth, ENOSPC);
+        }
     }
 }
 
