@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import nori_lsm
 from nori_lsm.testing import SimDisk
-from python_calls import CALLS, filled
+from python_calls import ASIDE, CALLS, filled
 
 __all__ = ["growth_of", "main"]
 
@@ -78,7 +78,8 @@ def main() -> int:
     leaks = 0
     with filled(path="/calls", env=SimDisk(seed=1), memtable__flush_trigger_bytes=1 << 20) as db:
         uses = {name: (lambda call=call: call(db)) for name, call in CALLS.items()}
-        for name, use in {**uses, **lives()}.items():
+        aside = {name: (lambda call=call: call(SimDisk(seed=1))) for name, call in ASIDE.items()}
+        for name, use in {**uses, **aside, **lives()}.items():
             grown = {what: growth_of(use, 50, held) for what, held in counters().items()}
             leaks += any(growth >= 1 for growth in grown.values())
             figures = "  ".join(f"{what} {growth:6.2f}" for what, growth in grown.items())
