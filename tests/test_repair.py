@@ -216,9 +216,57 @@ def test_a_simulated_disk_is_repaired_as_well() -> None:
     disk.write_file(f"/db/{table}", content)
     report = nori_lsm.repair("/db", "/new", env=disk)
     assert [finding.kind for finding in report.findings] == ["footer"]
-    assert (report.findings[0].start, report.findings[0].stop) == (key(0), key(99) + b"\0")
+    assert report.findings[0].start is None and report.lost_blocks == 0
     with nori_lsm.open("/new", env=disk) as new:
-        assert len(new) == 0
+        assert len(new) == 100
+
+
+def tables_of(disk: SimDisk) -> list[str]:
+    return sorted(f"/db/{name}" for name in disk.list("/db") if name.endswith(".sst"))
+
+
+def destroy_end(disk: SimDisk, table: str, count: int) -> None:
+    content = disk.read_file(table)
+    disk.write_file(table, content[:-count] + bytes(byte ^ 0x5A for byte in content[-count:]))
+
+
+def test_without_footers_tables_are_read_by_their_directories() -> None:
+    """Loaded ones, too, whose sequence only the manifest knows: what is newer stays newer."""
+    disk = SimDisk(seed=1)
+    with nori_lsm.open("/db", env=disk) as db:
+        db.update({key(number): b"old" for number in range(300)})
+        db.flush()
+        db.ingest((key(number), b"loaded") for number in range(100, 300))
+        db.update({key(number): b"new" for number in range(200, 300)})
+        db.delete_range(key(0), key(50))
+    for table in tables_of(disk):
+        destroy_end(disk, table, 96)
+    with pytest.raises(nori_lsm.CorruptionError), nori_lsm.open("/db", env=disk, read_only=True) as db:
+        db.get(key(250))
+    report = nori_lsm.repair("/db", "/new", env=disk)
+    assert [finding.kind for finding in report.findings] == ["footer"] * len(tables_of(disk))
+    assert len(tables_of(disk)) == 3 and report.lost_blocks == report.dropped == 0
+    with nori_lsm.open("/new", env=disk) as new:
+        assert dict(new) == {
+            key(number): b"old" if number < 100 else b"loaded" if number < 200 else b"new" for number in range(50, 300)
+        }
+
+
+def test_without_footer_and_directory_or_manifest_a_table_is_lost() -> None:
+    for count, manifest in ((96 + 13, True), (96, False)):
+        disk = SimDisk(seed=1)
+        with nori_lsm.open("/db", env=disk) as db:
+            db.update({key(number): value(number) for number in range(100)})
+        destroy_end(disk, tables_of(disk)[0], count)
+        if not manifest:
+            for name in [name for name in disk.list("/db") if name.startswith(("CURRENT", "MANIFEST"))]:
+                disk.remove_file(f"/db/{name}")
+        try:
+            report = nori_lsm.repair("/db", "/new", env=disk)
+        except nori_lsm.CorruptionError:
+            assert not manifest  # Then nothing is left to begin with.
+            continue
+        assert report.entries == 0 and "footer" in {finding.kind for finding in report.findings}
 
 
 def test_of_an_edit_that_makes_no_sense_nothing_is_taken() -> None:

@@ -121,6 +121,7 @@ struct loader {
     const struct nr_salvage *salvage; /* Borrowed. NULL: none. */
     uint64_t directory_offset;
     uint8_t *tail; /* Owned: the file from out->data_end up to the footer. */
+    bool is_footer_lost;
     bool has_index;
     bool has_properties;
     bool has_tombstones;
@@ -150,6 +151,7 @@ static nori_status load_footer(struct loader *loader, struct nori_error *err)
     enum nr_header_verdict verdict;
 
     NR_CHECK(nr_file_size(loader->file, &size, err));
+    loader->out->file_bytes = size;
     if (size < NR_FILE_HEADER_BYTES + NR_TRAILER_BYTES) {
         rc = nr_fail_corrupt(err, path, 0, "footer", "%s: %" PRIu64 " bytes are too few for a table", path, size);
         goto out;
@@ -166,7 +168,6 @@ static nori_status load_footer(struct loader *loader, struct nori_error *err)
         goto out;
     }
     loader->directory_offset = footer.extra[NR_FOOTER_DIRECTORY_OFFSET];
-    loader->out->file_bytes = size;
     loader->out->data_end = footer.extra[NR_FOOTER_DATA_END];
     if (footer.read_features & NR_READ_FEATURE_STAMPED) loader->out->stamp = loader->largest_sequence;
     if (footer.database_id != loader->database_id || footer.number != loader->number || loader->directory_offset > at ||
@@ -176,6 +177,67 @@ static nori_status load_footer(struct loader *loader, struct nori_error *err)
     }
 out:
     return rc;
+}
+
+/* Without the footer: the directory ends where it begins, and its length is one of few. The checksum is of this
+ * database, table and place, so nothing else passes for it. '*found_out' false: there is none that is whole. */
+static nori_status find_directory(struct loader *loader, bool *found_out, struct nori_error *err)
+{
+    uint8_t bytes[NR_MAX_SECTIONS * NR_DIRECTORY_ENTRY_BYTES + NR_TRAILER_BYTES];
+    uint64_t file_bytes = loader->out->file_bytes;
+    nori_status rc = NORI_OK;
+
+    *found_out = false;
+    if (file_bytes < NR_FILE_HEADER_BYTES) goto out;
+    uint64_t end = file_bytes - NR_FILE_HEADER_BYTES;
+    for (size_t count = 1; count <= NR_MAX_SECTIONS && !*found_out; count++) {
+        size_t stored_bytes = count * NR_DIRECTORY_ENTRY_BYTES + NR_TRAILER_BYTES;
+        int compression;
+        uint32_t size;
+        if (stored_bytes > end) break;
+        uint64_t offset = end - stored_bytes;
+        NR_CHECK(nr_sections_read(loader->file, offset, bytes, stored_bytes, err));
+        *found_out =
+            !nr_trailer_check(nr_slice(bytes, stored_bytes),
+                              nr_checksum_seed(loader->database_id, loader->number, offset), &compression, &size) &&
+            nr_get_fixed64(bytes + NR_DIRECTORY_OFFSET_AT) <= offset;
+        loader->directory_offset = offset;
+        loader->out->data_end = nr_get_fixed64(bytes + NR_DIRECTORY_OFFSET_AT);
+    }
+out:
+    return rc;
+}
+
+/* The footer, or what can be found without, where the manifest knows the table: it also tells whether it is stamped,
+ * which else the footer does alone. */
+static nori_status load_end(struct loader *loader, struct nori_error *err)
+{
+    struct nori_error damage;
+    nr_error_clear(&damage);
+    nori_status rc = load_footer(loader, &damage);
+    if (rc == NORI_CORRUPTION && loader->salvage && loader->salvage->known) {
+        NR_CHECK(find_directory(loader, &loader->is_footer_lost, err));
+        rc = damage.code;
+        if (loader->is_footer_lost) rc = loader->salvage->note(loader->salvage->arg, &damage, err);
+    }
+    if (rc != NORI_OK && !loader->is_footer_lost && err) *err = damage;
+out:
+    return rc;
+}
+
+/* Whether a table that lost its footer is stamped: then its own sequences mean nothing, and the manifest knows one for
+ * all. Its own properties must be there to tell by. */
+static nori_status judge_stamp(struct loader *loader, bool has_own_properties, struct nori_error *err)
+{
+    const struct nr_table_properties *own = &loader->out->properties, *known = loader->salvage->known;
+    bool is_same =
+        own->smallest_sequence == known->smallest_sequence && own->largest_sequence == known->largest_sequence;
+    if (has_own_properties && is_same) return NORI_OK;
+    if (!has_own_properties || known->smallest_sequence != known->largest_sequence)
+        return nr_fail_corrupt(err, loader->file->path, (int64_t)loader->directory_offset, "footer",
+                               "%s: without its footer it is not known which sequences count", loader->file->path);
+    loader->out->stamp = known->largest_sequence;
+    return NORI_OK;
 }
 
 static nori_status load_known(struct loader *loader, uint32_t kind, nori_slice payload, bool *valid_out,
@@ -325,6 +387,7 @@ static nori_status load_directory(struct loader *loader, struct nori_error *err)
     }
     for (uint32_t i = 0; i < size; i += NR_DIRECTORY_ENTRY_BYTES)
         NR_CHECK(load_section(loader, directory + i, &at, err));
+    if (loader->is_footer_lost) NR_CHECK(judge_stamp(loader, loader->has_properties, err));
     if (!loader->has_properties && loader->salvage && loader->salvage->known) NR_CHECK(adopt_known(loader, err));
     if (at != loader->directory_offset || !loader->has_index || !loader->has_properties ||
         loader->out->properties.block_count != loader->out->index.block_count ||
@@ -349,7 +412,7 @@ nori_status nr_sections_load(struct nr_sections *sections, struct nr_file *file,
 
     memset(sections, 0, sizeof(*sections));
     nr_buffer_init(&sections->properties_bytes);
-    NR_CHECK(load_footer(&loader, err));
+    NR_CHECK(load_end(&loader, err));
     NR_CHECK(load_directory(&loader, err));
     if (sections->stamp > 0)
         sections->properties.smallest_sequence = sections->properties.largest_sequence = sections->stamp;
