@@ -151,7 +151,14 @@ def test_a_file_system_that_is_full_and_has_space_again(tmpfs: Path, mapped: boo
         refused = until_refused(db, items)
         assert refused.outcome == "not_applied", refused
         assert isinstance(refused, nori_lsm.BackpressureError) or refused.errno == errno.ENOSPC, refused
-        for key in list(items)[:100]:
+        try:
+            db.flush()
+        except OSError as error:
+            assert error.errno == errno.ENOSPC, error
+        else:
+            raise AssertionError("there was space for a table")
+        assert db.stats().poisoned is None
+        for key in list(items)[:500]:
             db.delete(key)  # A spare segment is kept for these.
             del items[key]
         assert dict(db) == items and db.stats().poisoned is None

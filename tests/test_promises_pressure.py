@@ -36,13 +36,13 @@ def delayed(where: Path | str, milliseconds: float, env: SimDisk | None = None) 
     return db
 
 
-def stalled(timeout_secs: float = 50.0) -> tuple[SimDisk, nori_lsm.Engine, int]:
-    """An engine of threads whose tables cannot be written: so full of memtables that the next write waits. The disk is
-    not full: then deletes would pass."""
+def stalled(timeout_secs: float = 50.0, code: int = errno.EIO) -> tuple[SimDisk, nori_lsm.Engine, int]:
+    """An engine of threads whose tables cannot be written: so full of memtables that the next write waits. Unless
+    `code` says that the disk is full: then deletes pass."""
     disk = SimDisk(seed=1, threads=True)
     db = nori_lsm.open("/db", env=disk, **TIGHT, pressure__stall_timeout_secs=timeout_secs)
     for nth in range(1, 3_000):
-        disk.fail("sync", nth, errno.EIO)
+        disk.fail("sync", nth, code)
     written = 0
     while db.stats().zone != "red":
         db[b"%08d" % written] = bytes(1_000)
@@ -197,3 +197,38 @@ def test_ctrl_c_ends_the_wait(path: Path, how: str) -> None:
     assert b"held" not in db
     heal()
     db.close()
+
+
+def test_deletes_pass_a_stall_for_want_of_space() -> None:
+    """What would end it needs space, and deletes may make some. The table that comes of them is written once there is."""
+    disk, db, written = stalled(0.5, errno.ENOSPC)
+    for number in range(100):
+        db.delete(b"%08d" % number)
+    with pytest.raises(nori_lsm.BackpressureError):
+        db[b"refused"] = b""
+    disk.clear_faults()
+    db.flush()
+    assert list(db) == [b"%08d" % number for number in range(100, written)]
+    db.close()
+
+
+def test_a_flush_that_failed_is_tried_again_by_itself() -> None:
+    """Nobody asks for it: the workers come back to it when its time has come."""
+    disk = SimDisk(seed=1)
+    with nori_lsm.open("/db", env=disk, memtable__flush_trigger_bytes=64 << 10) as db:
+        items: dict[bytes, bytes] = {}
+
+        def put(value: bytes) -> None:
+            key = b"%06d" % len(items)
+            db[key] = items[key] = value
+
+        disk.fail("write", 1, errno.EIO)  # The log's writes are publications: this is the first table's.
+        while not any(event.name == "background_error" for event in db.events(follow=False)):
+            put(bytes(1000))
+            assert len(items) < 1000
+        assert db.stats().flush_bytes_written == 0
+        for _ in range(3):
+            disk.advance(1)
+            put(b"small")
+        assert db.stats().flush_bytes_written > 0
+        assert dict(db) == items and db.stats().poisoned is None
