@@ -244,8 +244,8 @@ static nori_status merge_seek(struct nr_iter *base, nori_slice key, uint64_t tag
     struct merge_iter *merge = (struct merge_iter *)base;
     nori_status rc = NORI_OK;
     /* On the way forward, children that are there already stay. */
-    bool goes_on = base->entry && !merge->is_backward &&
-                   nr_entry_compare(base->entry->key, base->entry->tag, key, tag) <= 0;
+    bool goes_on =
+        base->entry && !merge->is_backward && nr_entry_compare(base->entry->key, base->entry->tag, key, tag) <= 0;
     if (goes_on && is_in_window(merge, key, tag)) return NORI_OK;
     base->entry = NULL;
     merge->is_backward = false;
