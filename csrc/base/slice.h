@@ -16,6 +16,12 @@ static inline nori_slice nr_slice_text(const char *text)
     return nr_slice(text, strlen(text));
 }
 
+/* What follows the first 'size' bytes, which it has. An empty slice may have no address, to which nothing is added. */
+static inline nori_slice nr_slice_behind(nori_slice a, size_t size)
+{
+    return nr_slice(size ? a.data + size : a.data, a.size - size);
+}
+
 static inline int nr_slice_compare(nori_slice a, nori_slice b)
 {
     size_t shorter = NR_MIN(a.size, b.size);

@@ -199,7 +199,7 @@ static nori_status sort_pile(struct nr_bulk *bulk, struct nori_error *err)
     }
     for (size_t i = 0; i < count; i++) {
         nori_slice key = key_of(&bulk->entries[i]);
-        bulk->entries[i].prefix = nr_slice_prefix(nr_slice(key.data + common, key.size - common));
+        bulk->entries[i].prefix = nr_slice_prefix(nr_slice_behind(key, common));
     }
     nr_prefix_sort(bulk->entries, scratch, count);
     nr_prefix_sort_ties(bulk->entries, count, compare_entries);

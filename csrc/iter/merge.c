@@ -50,7 +50,7 @@ static inline const struct nr_entry *far_end(const struct merge_iter *merge, con
 
 static inline uint64_t rank_of(const struct merge_iter *merge, nori_slice key)
 {
-    uint64_t prefix = nr_slice_prefix(nr_slice(key.data + merge->common_bytes, key.size - merge->common_bytes));
+    uint64_t prefix = nr_slice_prefix(nr_slice_behind(key, merge->common_bytes));
     return merge->is_backward ? ~prefix : prefix;
 }
 

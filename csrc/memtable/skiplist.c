@@ -52,7 +52,7 @@ static inline uint64_t prefix_of(const struct nr_skiplist *list, nori_slice key)
     order = memcmp(key.data ? key.data : list->common.data, list->common.data, NR_MIN(key.size, common));
     if (order > 0) return UINT64_MAX;
     if (order < 0 || key.size < common) return 0;
-    return nr_slice_prefix(nr_slice(key.data + common, key.size - common));
+    return nr_slice_prefix(nr_slice_behind(key, common));
 }
 
 uint64_t nr_skiplist_prefix(const struct nr_skiplist *list, nori_slice key)

@@ -157,7 +157,7 @@ bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uin
     uint32_t low = 0, high = view->restart_count; /* The answer + 1. */
 
     if (view->prefixes && key.size >= view->skipped) {
-        uint64_t prefix = nr_slice_prefix(nr_slice(key.data + view->skipped, key.size - view->skipped));
+        uint64_t prefix = nr_slice_prefix(nr_slice_behind(key, view->skipped));
         uint32_t count = high;
         while (count > 0) {
             uint32_t half = (count + 1) / 2;
@@ -205,14 +205,14 @@ enum nr_block_verdict nr_block_search_from(const struct nr_block_view *view, con
             if (entry->shared != 0) return NR_BLOCK_GREATER;
             matched = 0;
         }
-        size_t rest = key.size - matched;
-        size_t limit = NR_MIN(rest, entry->unshared);
-        size_t same = nr_common_prefix(entry->suffix, key.data + matched, limit);
+        nori_slice rest = nr_slice_behind(key, matched);
+        size_t limit = NR_MIN(rest.size, entry->unshared);
+        size_t same = nr_common_prefix(entry->suffix, rest.data, limit);
         if (same < limit) {
-            if (entry->suffix[same] > key.data[matched + same]) return NR_BLOCK_GREATER;
-        } else if (entry->unshared > rest) {
+            if (entry->suffix[same] > rest.data[same]) return NR_BLOCK_GREATER;
+        } else if (entry->unshared > rest.size) {
             return NR_BLOCK_GREATER;
-        } else if (entry->unshared == rest) {
+        } else if (entry->unshared == rest.size) {
             place->key_was_seen = true;
             if (entry->tag <= tag) return NR_BLOCK_SAME_KEY;
         }

@@ -282,7 +282,7 @@ size_t nr_index_find(const struct nr_index *index, nori_slice key, uint64_t tag)
     if (index->block_count == 0) return 0;
     order = compare_common(index, key);
     if (order != 0) return order < 0 ? 0 : index->block_count;
-    key = nr_slice(key.data + index->common_size, key.size - index->common_size);
+    key = nr_slice_behind(key, index->common_size);
     prefix = nr_slice_prefix(key);
     low = find_prefix(index, prefix);
     if (NR_UNLIKELY(low >= index->block_count)) return index->block_count;
@@ -306,7 +306,7 @@ int nr_index_compare(const struct nr_index *index, size_t block, nori_slice key,
 {
     int order = compare_common(index, key);
     if (order != 0) return -order;
-    return compare_suffix(index, block, nr_slice(key.data + index->common_size, key.size - index->common_size), tag);
+    return compare_suffix(index, block, nr_slice_behind(key, index->common_size), tag);
 }
 
 uint64_t nr_index_position(const struct nr_index *index, nori_slice key)
@@ -318,7 +318,7 @@ uint64_t nr_index_position(const struct nr_index *index, nori_slice key)
     if (block >= index->block_count || compare_common(index, key) != 0) return offset;
     low = block > 0 ? (double)index->prefixes[block - 1] : 0;
     high = (double)index->prefixes[block];
-    at = (double)nr_slice_prefix(nr_slice(key.data + index->common_size, key.size - index->common_size));
+    at = (double)nr_slice_prefix(nr_slice_behind(key, index->common_size));
     part = high > low ? (at - low) / (high - low) : 0.5;
     part = part < 0 ? 0 : part > 1 ? 1 : part;
     return offset + (uint64_t)(part * (double)nr_index_block_bytes(index, block));

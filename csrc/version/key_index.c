@@ -14,7 +14,7 @@ nori_slice *nr_key_index_keys(void *memory, size_t count)
 
 static uint64_t prefix_behind(nori_slice key, size_t skip)
 {
-    return key.size <= skip ? 0 : nr_slice_prefix(nr_slice(key.data + skip, key.size - skip));
+    return key.size <= skip ? 0 : nr_slice_prefix(nr_slice_behind(key, skip));
 }
 
 void nr_key_index_init(struct nr_key_index *index, void *memory, size_t count)

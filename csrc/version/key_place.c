@@ -55,7 +55,7 @@ static const struct alphabet *choose(nori_slice start, nori_slice end, size_t at
 
 static nori_slice behind(nori_slice key, size_t skip)
 {
-    return key.size > skip ? nr_slice(key.data + skip, key.size - skip) : nr_slice("", 0);
+    return key.size > skip ? nr_slice_behind(key, skip) : nr_slice("", 0);
 }
 
 /* 'key' as a number of 'count' positions. A byte without a rank settles all behind it. */
