@@ -27,6 +27,8 @@
 #define LIMBO_BYTES (64u << 10)
 /* Smaller caches would be a few large pages, and those not full. */
 #define MIN_SLAB_BUDGET_BYTES (32u << 20)
+/* An open and a few reads do not wait for a large page to be cleared. */
+#define BYTES_BEFORE_SLAB (1u << 20)
 
 struct queue {
     struct nr_cached_block *head, *tail;
@@ -69,7 +71,8 @@ struct nr_cached_block *nr_block_create(struct nr_block_cache *cache, uint64_t f
 {
     struct nr_cached_block *block = NULL;
     if (size > SIZE_MAX - sizeof(*block)) return NULL;
-    if (cache && cache->slab) block = nr_slab_take(cache->slab, sizeof(*block) + size);
+    if (cache && cache->slab && nr_block_cache_bytes(cache) >= BYTES_BEFORE_SLAB)
+        block = nr_slab_take(cache->slab, sizeof(*block) + size);
     bool is_in_slab = block != NULL;
     if (!block) block = nr_alloc(sizeof(*block) + size);
     if (!block) return NULL;
