@@ -76,9 +76,9 @@ def endure(engine_name: str, path: Path, count: int, minutes: float, seed: int) 
     while now() < end:
         if drawn_at == DRAWN:
             pause = now()
-            todo = [next(source) for _ in range(DRAWN)]
+            ahead = [next(source) for _ in range(DRAWN)]
             begun, end, drawn_at = begun + (now() - pause), end + (now() - pause), 0
-        key, drawn = todo[drawn_at]
+        key, drawn = ahead[drawn_at]
         drawn_at += 1
         before = now()
         if drawn < PUTS:

@@ -14,6 +14,8 @@
 #define SOUGHT_INTERVALS 2
 #define WINDOW_INTERVALS 4
 #define WINDOW_ENTRIES (WINDOW_INTERVALS * NR_RESTART_INTERVAL)
+/* Where a window's keys took more than this, the next ones are of one interval. */
+#define LONG_KEYS_BYTES (64u << 10)
 #define SMALLEST_RUN_BYTES (32u << 10)
 #define LARGEST_RUN_BYTES (256u << 10)
 /* How far ahead of the entry its block is brought near: going back, where the next window is decoded. An entry at a
@@ -280,12 +282,18 @@ out:
     return rc;
 }
 
+static uint32_t window_intervals(const struct table_iter *iter)
+{
+    return NR_LIKELY(iter->keys_capacity <= LONG_KEYS_BYTES) ? WINDOW_INTERVALS : 1;
+}
+
 /* Stands on the first entry of the intervals from 'restart' on, if there is one within bounds. */
 static nori_status load_forward(struct table_iter *iter, uint32_t restart, struct nori_error *err)
 {
     const struct nr_entry *first, *behind;
     nori_status rc = NORI_OK;
-    NR_CHECK(load(iter, restart, NR_MIN(restart + WINDOW_INTERVALS, iter->view.restart_count), &first, &behind, err));
+    uint32_t end = NR_MIN(restart + window_intervals(iter), iter->view.restart_count);
+    NR_CHECK(load(iter, restart, end, &first, &behind, err));
     if (first < behind) nr_iter_show_window(&iter->base, first, first, behind - 1);
 out:
     return rc;
@@ -296,7 +304,8 @@ static nori_status load_backward(struct table_iter *iter, uint32_t end, struct n
 {
     const struct nr_entry *first, *behind;
     nori_status rc = NORI_OK;
-    NR_CHECK(load(iter, end > WINDOW_INTERVALS ? end - WINDOW_INTERVALS : 0, end, &first, &behind, err));
+    uint32_t first_restart = end - NR_MIN(end, window_intervals(iter));
+    NR_CHECK(load(iter, first_restart, end, &first, &behind, err));
     if (first < behind) nr_iter_show_window(&iter->base, first, behind - 1, behind - 1);
 out:
     return rc;
