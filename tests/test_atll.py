@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import time
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +71,34 @@ def test_a_range_that_is_read_turns_leveled_and_the_others_stay_as_they_are(k_po
         after = {(slot.level, slot.start): slot.k_max for slot in db.slots()}
         kept = [place for place in before if after.get(place) == 1]
         assert len(kept) > len(before) / 2  # The last flush may have moved some guards.
+
+
+def runs_of(db: nori_lsm.Engine) -> list[int]:
+    return [slot.runs for slot in db.slots()] or [0]
+
+
+@pytest.mark.parametrize("verb", ["get", "scan"])
+def test_what_is_read_a_lot_does_not_wait_for_the_heat_interval(tmp_path: Path, verb: str) -> None:
+    count, source = 16_000, random.Random(2)
+    wide = SHAPE | {"level1_bytes": 4 << 20, "table_bytes": 256 << 10, "memtable__flush_trigger_bytes": 256 << 10}
+    wide |= {"l1_slot_count": 8, "wal__segment_bytes": 1 << 20, "heat_decay_interval_secs": 3600.0}
+    with nori_lsm.open(tmp_path / "db", **wide) as db:
+        deadline, runs = time.monotonic() + 60, [0]
+        while max(runs) < 2 or runs != runs_of(db):
+            assert time.monotonic() < deadline, db.slots()
+            if max(runs) < 2:
+                for number in source.sample(range(count), count):
+                    db[key(number)] = source.randbytes(100)
+            time.sleep(0.3)  # What is under way comes to its end.
+            runs = runs_of(db)
+            time.sleep(0.3)
+        while max(runs_of(db)) > 1:
+            assert time.monotonic() < deadline, db.slots()
+            for number in source.sample(range(count), 1000):
+                if verb == "get":
+                    db.get(key(number))
+                else:
+                    list(db.scan(key(number), limit=2))
 
 
 @pytest.mark.parametrize("strategy", ["leveled", "tiered"])

@@ -207,7 +207,9 @@ struct nori_engine {
     uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
     uint64_t heat_saved_us;             /* Of the maintenance round and close only. */
     uint64_t expiry_us;                 /* Of the maintenance round only: when to look for what has expired. */
-    uint64_t shaped_us;                 /* Of the maintenance round only: when K was looked at. */
+    _Atomic uint64_t shaped_us;    /* Stored by the maintenance round only: when K was looked at. So is the next. */
+    _Atomic uint64_t shape_gap_us; /* No sooner again, however much is read. */
+    _Atomic bool is_shape_hinted;  /* Much was read since. */
     struct nr_scheduler scheduler NR_GUARDED;
     struct nr_reward rewards[NR_MAX_REWARDS] NR_GUARDED;
     size_t reward_next NR_GUARDED;
@@ -483,6 +485,8 @@ double nr_filters_bits(void *engine, uint32_t level);
 /* Folds the activity of all slots if the last time is a tenth of an interval ago. Locked: under engine.lock. */
 void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version);
 void nr_heat_fold_due(struct nori_engine *engine);
+/* For who asks for the latest: if the last time is half a second ago, or that tenth. */
+void nr_heat_fold_now_locked(struct nori_engine *engine, const struct nr_version *version);
 /* The heat of a level's slots. 'rates' and 'scratch' have room for all. Under engine.lock. */
 void nr_heat_level_locked(const struct nr_level *level, struct nr_heat_rates *rates, struct nr_heat_density *scratch,
                           struct nr_heat *heats_out);
@@ -570,6 +574,11 @@ void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);
 /* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
 void nr_shape_update_due(struct nori_engine *engine);
+/* Something was read many times: wakes the maintenance round if K was not looked at for a second. Does not wait. */
+void nr_shape_hint(struct nori_engine *engine);
+/* One in so many scans of a stripe, and in so many samples of searches, hints. */
+#define NR_SCANS_PER_HINT 256
+#define NR_SAMPLES_PER_HINT 16
 /* Of the maintenance round: wakes the planner when something that has expired is to be cleaned. */
 void nr_expire_maintain(struct nori_engine *engine, uint64_t now_us);
 /* A job: the merge, which is all its I/O on tables, and the edit, then release, which gives back what was merged.
@@ -625,7 +634,9 @@ static inline void nr_learn_search(struct nori_engine *engine, nori_slice key)
     struct nr_stripe *stripe = &engine->stripes[nr_epoch_stripe_of_thread()];
     uint32_t count = atomic_load_explicit(&stripe->searches, memory_order_relaxed) + 1;
     atomic_store_explicit(&stripe->searches, count, memory_order_relaxed);
-    if (NR_UNLIKELY(count % NR_READ_SAMPLING == 0)) nr_learn_read(engine, key);
+    if (NR_LIKELY(count % NR_READ_SAMPLING != 0)) return;
+    nr_learn_read(engine, key);
+    if (count / NR_READ_SAMPLING % NR_SAMPLES_PER_HINT == 0) nr_shape_hint(engine);
 }
 
 /* How many compactions run at a time, at most. */
@@ -635,6 +646,8 @@ void nr_workers_stop(struct nori_engine *engine); /* Asks, wakes, joins. */
 /* There may be something to flush or compact. Any thread, no lock held but commit_lock's successors. */
 void nr_workers_kick(struct nori_engine *engine);
 void nr_workers_kick_locked(struct nori_engine *engine);
+/* Wakes the maintenance thread, unless that took a wait. */
+void nr_workers_hint(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
 /* Under commit_lock: whether a write must be followed by nr_workers_after_write. The next one is, if this changes. */

@@ -8,6 +8,8 @@
 
 /* So many rounds of folding in an interval at most. */
 #define FOLDS_PER_INTERVAL 10
+/* Who asks for the latest of all gets a round that is older than this. */
+#define LEAST_FOLD_US 500000.0
 #define SAVE_INTERVAL_US (300 * 1000000ull)
 
 /* ---------------------------------------------------------------- folding */
@@ -27,13 +29,23 @@ static void fold_all(struct nori_engine *engine, const struct nr_version *versio
     engine->heat_folded_us = now_us;
 }
 
-void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version)
+static void fold_since_locked(struct nori_engine *engine, const struct nr_version *version, double due_us)
 {
     uint64_t now_us = nr_env_monotonic_us(engine->env);
-    double due_us = engine->options.heat_decay_interval_secs * 1e6 / FOLDS_PER_INTERVAL;
     if ((double)(now_us - engine->heat_folded_us) < due_us) return;
     fold_all(engine, version, now_us);
     nr_rewards_measure_locked(engine, now_us);
+}
+
+void nr_heat_fold_locked(struct nori_engine *engine, const struct nr_version *version)
+{
+    fold_since_locked(engine, version, engine->options.heat_decay_interval_secs * 1e6 / FOLDS_PER_INTERVAL);
+}
+
+void nr_heat_fold_now_locked(struct nori_engine *engine, const struct nr_version *version)
+{
+    double round_us = engine->options.heat_decay_interval_secs * 1e6 / FOLDS_PER_INTERVAL;
+    fold_since_locked(engine, version, NR_MIN(round_us, LEAST_FOLD_US));
 }
 
 void nr_heat_fold_due(struct nori_engine *engine)

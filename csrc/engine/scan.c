@@ -126,7 +126,8 @@ nori_status nori_scan_open(struct nori_engine *engine, const struct nori_scan_pa
     }
     scan->is_pinned = true;
     link_scan(scan);
-    atomic_fetch_add_explicit(&engine->stripes[stripe].scans, 1, memory_order_relaxed);
+    uint64_t nth = atomic_fetch_add_explicit(&engine->stripes[stripe].scans, 1, memory_order_relaxed);
+    if (NR_UNLIKELY((nth + 1) % NR_SCANS_PER_HINT == 0)) nr_shape_hint(engine);
     *scan_out = scan;
     scan = NULL;
 out:

@@ -1,5 +1,5 @@
-/* K per slot: looked at once in a heat interval, changed by one edit that rewrites nothing. Merges that bring a slot to
- * its new K are proposed by the planner. */
+/* K per slot: looked at four times in a heat interval, sooner where much is read, and changed by one edit that rewrites
+ * nothing. Merges that bring a slot to its new K are proposed by the planner. */
 #include "engine/engine.h"
 
 #include "base/alloc.h"
@@ -14,6 +14,9 @@
  * are written do not (benchmarks/README.md). */
 #define CALLER_WEIGHT 16.0
 #define MAX_BYTE_NS 100.0
+/* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
+#define LEAST_GAP_US 1e6
+#define GAP_PER_LOOK 100
 
 /* Gets by where they end: what those that end above level 1 take says nothing of what a run more would. */
 struct gets {
@@ -157,7 +160,7 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     if (rc != NORI_OK) return rc;
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
-    nr_heat_fold_locked(engine, version);
+    nr_heat_fold_now_locked(engine, version);
     looking.costs = measure_costs(engine);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
@@ -169,13 +172,32 @@ out:
     return rc;
 }
 
+/* After how long K is looked at again. */
+static double due_us(struct nori_engine *engine, bool is_hinted)
+{
+    double round_us = engine->options.heat_decay_interval_secs * 1e6 / 4;
+    if (!is_hinted) return round_us;
+    return NR_MIN(round_us, NR_MAX((double)atomic_load(&engine->shape_gap_us), LEAST_GAP_US));
+}
+
+void nr_shape_hint(struct nori_engine *engine)
+{
+    if (engine->env->inline_background || engine->is_read_only || engine->options.strategy != NORI_STRATEGY_ATLL)
+        return;
+    uint64_t elapsed_us = nr_env_monotonic_us(engine->env) - atomic_load(&engine->shaped_us);
+    if ((double)elapsed_us < due_us(engine, true)) return;
+    atomic_store(&engine->is_shape_hinted, true);
+    nr_workers_hint(engine);
+}
+
 void nr_shape_update_due(struct nori_engine *engine)
 {
     uint64_t now_us = nr_env_monotonic_us(engine->env);
-    double interval_us = engine->options.heat_decay_interval_secs * 1e6;
     if (engine->options.strategy != NORI_STRATEGY_ATLL || atomic_load(&engine->is_poisoned)) return;
-    if ((double)(now_us - engine->shaped_us) < interval_us / 4) return;
-    engine->shaped_us = now_us;
+    if ((double)(now_us - atomic_load(&engine->shaped_us)) < due_us(engine, atomic_load(&engine->is_shape_hinted)))
+        return;
+    atomic_store(&engine->shaped_us, now_us);
+    atomic_store(&engine->is_shape_hinted, false);
     nr_turn_take(engine);
     struct nr_view *view = nr_view_acquire(engine);
     if (update(engine, view->version, now_us, NULL) != NORI_OK) {
@@ -183,5 +205,6 @@ void nr_shape_update_due(struct nori_engine *engine)
     }
     nr_view_release(view);
     nr_turn_give(engine);
+    atomic_store(&engine->shape_gap_us, GAP_PER_LOOK * (nr_env_monotonic_us(engine->env) - now_us));
     nr_workers_kick(engine);
 }

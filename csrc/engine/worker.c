@@ -65,7 +65,7 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
     if (atomic_load(&engine->epoch.retired_count) + atomic_load(&engine->epoch.deferred_count) > 0)
         sleep_us = sooner_us(sleep_us, IDLE_US);
     if (atomic_load(&engine->has_expiring)) sleep_us = sooner_us(sleep_us, until_us(now_us, engine->expiry_us));
-    /* Reads alone change shapes, too, and announce themselves to nobody. */
+    /* Reads alone change shapes, too; a few of them announce themselves to nobody. */
     if (engine->options.strategy == NORI_STRATEGY_ATLL)
         sleep_us = sooner_us(sleep_us, (uint64_t)(engine->options.heat_decay_interval_secs * 1e6 / 4) + 1000);
     return sleep_us;
@@ -132,6 +132,15 @@ static void kick_maintenance(struct nori_engine *engine)
 {
     if (atomic_exchange(&engine->is_maintenance_kicked, true)) return;
     nr_mutex_lock(&engine->maintenance_lock);
+    nr_cond_signal(&engine->maintenance_cond);
+    nr_mutex_unlock(&engine->maintenance_lock);
+}
+
+void nr_workers_hint(struct nori_engine *engine)
+{
+    if (atomic_load_explicit(&engine->is_maintenance_kicked, memory_order_relaxed)) return;
+    if (!nr_mutex_trylock(&engine->maintenance_lock)) return;
+    atomic_store(&engine->is_maintenance_kicked, true);
     nr_cond_signal(&engine->maintenance_cond);
     nr_mutex_unlock(&engine->maintenance_lock);
 }
