@@ -5,6 +5,8 @@
 
 #define ADMIT_BYTES (256u << 10)
 #define FIRST_SLICES 8
+/* Warmth is of about so many blocks. */
+#define WARMTH_BLOCKS 8
 
 static const struct nori_level_options *level_options(const struct nori_options *options, uint32_t level)
 {
@@ -115,9 +117,25 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
         .slot_id = output->slot_id,
         .created_ms = output->created_ms,
         .lifetime_ms = output->lifetime_ms,
+        .blocks = nr_table_cache_blocks(context->tables),
         .is_stamped = output->is_stamped,
     };
-    return nr_table_builder_create(&params, &output->builder, err);
+    nori_status rc = nr_table_builder_create(&params, &output->builder, err);
+    if (rc == NORI_OK) nr_table_builder_keep(output->builder, output->warmth > 0.5);
+    return rc;
+}
+
+/* What is written takes the place of what was read: where that was in the cache, readers go on finding it there. */
+static void judge_warmth(struct nr_output *output)
+{
+    const struct nr_read *input = output->input;
+    uint64_t hits = input->cache_hits - output->seen_hits, blocks = hits + input->cache_misses - output->seen_misses;
+    double weight =
+        output->seen_hits + output->seen_misses == 0 ? 1 : (double)blocks / (double)(blocks + WARMTH_BLOCKS);
+    output->warmth += weight * ((double)hits / (double)blocks - output->warmth);
+    output->seen_hits = input->cache_hits;
+    output->seen_misses = input->cache_misses;
+    nr_table_builder_keep(output->builder, output->warmth > 0.5);
 }
 
 static bool has_tombstones_before(const struct nr_output *output, struct nr_bound end)
@@ -126,6 +144,12 @@ static bool has_tombstones_before(const struct nr_output *output, struct nr_boun
     if (!set) return false;
     size_t index = nr_tombstones_seek(set, nr_buffer_slice(&output->span_start), NULL);
     return index < set->fragment_count && nr_bound_above(end, set->fragments[index].start);
+}
+
+static void drop_blocks(const struct nr_merge_context *context, uint64_t number)
+{
+    struct nr_block_cache *blocks = nr_table_cache_blocks(context->tables);
+    if (blocks) nr_block_cache_drop_file(blocks, number);
 }
 
 static void drop_builder(struct nr_output *output)
@@ -150,6 +174,7 @@ static nori_status complete_table(struct nr_output *output, struct nori_error *e
         char name[NR_FILE_NAME_BYTES];
         nr_name_table(name, output->number);
         nori_status unlink_rc NR_UNUSED = nr_dir_unlink(output->context->dir, name, NULL);
+        drop_blocks(output->context, output->number);
         goto out;
     }
     file->is_new = true;
@@ -252,6 +277,9 @@ nori_status nr_output_add(struct nr_output *output, nori_slice key, uint64_t tag
 {
     nori_status rc = NORI_OK;
     if (NR_UNLIKELY(!output->builder)) NR_CHECK(open_table(output, err));
+    if (output->input &&
+        output->input->cache_hits + output->input->cache_misses != output->seen_hits + output->seen_misses)
+        judge_warmth(output);
     NR_CHECK(nr_table_builder_add(output->builder, key, tag, value, err));
     output->is_full = nr_table_builder_bytes(output->builder) >= output->table_bytes;
 out:
@@ -266,6 +294,7 @@ nori_status nr_output_admit(struct nr_output *output, uint64_t bytes, struct nor
     output->unadmitted_bytes = 0;
     hold(output, (output->input ? output->input->held_bytes : 0) +
                      (output->builder ? nr_table_builder_memory(output->builder) : 0));
+    nr_epoch_sweep(context->epoch); /* Blocks that others had to give way to. */
     if (!context->admit_bytes) return NORI_OK;
     uint64_t written = output->bytes_written + (output->builder ? nr_table_builder_bytes(output->builder) : 0);
     uint64_t more = written > output->admitted_bytes ? written - output->admitted_bytes : 0;

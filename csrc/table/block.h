@@ -48,6 +48,8 @@ struct nr_block_summary {
     uint64_t prefixes[]; /* Then offsets fixed32, one for each, up to a multiple of eight bytes. */
 };
 
+/* Larger blocks have none: what a search of them touches counts for little. */
+#define NR_BLOCK_SUMMARIZED_BYTES 16384
 static inline size_t nr_block_summary_bytes(uint32_t restart_count)
 {
     return sizeof(struct nr_block_summary) + 8 * (size_t)restart_count + 8 * (((size_t)restart_count + 1) / 2);

@@ -25,6 +25,9 @@ struct nr_table_builder {
     uint64_t written_bytes;  /* In the file. */
     struct nr_block_writer block;
     struct nr_index_writer index;
+    bool keeps, has_kept; /* Blocks in the cache: those that end now, any. */
+    struct nr_cached_block
+        *kept;              /* Refs: the last block, whose summary waits for its separator. NULL: it is not kept. */
     uint64_t pending_bytes; /* Stored bytes of the last block, whose separator waits for the next key; 0: none. */
     struct nr_buffer last_key;
     uint64_t last_tag;
@@ -79,6 +82,9 @@ void nr_table_builder_destroy(struct nr_table_builder *builder)
             (void)ignored;
         }
     }
+    nr_block_unref(builder->kept);
+    if (builder->has_kept && !builder->is_finished)
+        nr_block_cache_drop_file(builder->params.blocks, builder->params.number);
     nr_buffer_clear(&builder->output);
     nr_block_writer_clear(&builder->block);
     nr_index_writer_clear(&builder->index);
@@ -139,6 +145,53 @@ out:
     return rc;
 }
 
+/* ---------------------------------------------------------------- blocks that stay in the cache */
+
+void nr_table_builder_keep(struct nr_table_builder *builder, bool is_kept)
+{
+    builder->keeps = is_kept && builder->params.blocks && !builder->params.is_stamped;
+}
+
+/* Of the block that is about to be stored. Without memory it is read like others. */
+static void keep_block(struct nr_table_builder *builder)
+{
+    nori_slice bytes = nr_buffer_slice(&builder->block.bytes);
+    uint64_t offset = builder->written_bytes + builder->output.size;
+    struct nr_block_view view;
+    if (bytes.size > NR_BLOCK_SUMMARIZED_BYTES || !nr_block_view_init(&view, bytes.data, bytes.size)) return;
+    size_t summary_bytes = nr_block_summary_bytes(view.restart_count);
+    struct nr_cached_block *kept =
+        nr_block_create(builder->params.blocks, builder->params.number, offset, summary_bytes + bytes.size);
+    if (!kept) return;
+    ((struct nr_block_summary *)(void *)kept->data)->restart_count = view.restart_count;
+    memcpy(kept->data + summary_bytes, bytes.data, bytes.size);
+    builder->kept = kept;
+}
+
+/* What the keys between the last separator and the one before it, or the first key, have in common. */
+static size_t count_skipped(const struct nr_table_builder *builder)
+{
+    nori_slice first = nr_buffer_slice(&builder->smallest), separator = nr_buffer_slice(&builder->index.last);
+    if (builder->index.block_count > 1) return builder->index.shared;
+    return nr_common_prefix(first.data, separator.data, NR_MIN(first.size, separator.size));
+}
+
+/* Now that its separator is known. */
+static void insert_kept(struct nr_table_builder *builder)
+{
+    struct nr_cached_block *kept = builder->kept;
+    struct nr_block_view view;
+    if (!kept) return;
+    size_t summary_bytes = nr_block_summary_bytes(((const struct nr_block_summary *)(void *)kept->data)->restart_count);
+    if (nr_block_view_init(&view, kept->data + summary_bytes, kept->size - summary_bytes) &&
+        nr_block_summary_make(&view, (uint32_t)count_skipped(builder), kept->data)) {
+        nr_block_cache_insert(builder->params.blocks, kept, false, NULL, 0);
+        builder->has_kept = true;
+    }
+    nr_block_unref(kept);
+    builder->kept = NULL;
+}
+
 /* 'next': the key behind the block that waits, NULL at the end. */
 static nori_status settle_pending(struct nr_table_builder *builder, const nori_slice *next, struct nori_error *err)
 {
@@ -147,6 +200,7 @@ static nori_status settle_pending(struct nr_table_builder *builder, const nori_s
     NR_CHECK(nr_index_writer_add(&builder->index, builder->pending_bytes, nr_buffer_slice(&builder->last_key),
                                  builder->last_tag, next, err));
     builder->pending_bytes = 0;
+    insert_kept(builder);
 out:
     return rc;
 }
@@ -161,6 +215,7 @@ static nori_status end_block(struct nr_table_builder *builder, struct nori_error
      * separator behind it, so from here on they do not gain on the file. */
     if (builder->index.key_bytes > builder->written_bytes + builder->output.size + NR_INDEX_ALLOWANCE_BYTES / 2)
         compression = NORI_COMPRESSION_NONE;
+    if (builder->keeps) keep_block(builder);
     NR_CHECK(store(builder, &builder->block.bytes, compression, &builder->pending_bytes, err));
     nr_block_writer_reset(&builder->block);
 out:

@@ -7,6 +7,7 @@
 
 #include "io/env.h"
 #include "iter/tombstones.h"
+#include "table/block_cache.h"
 #include "table/properties.h"
 
 struct nr_table_builder;
@@ -23,7 +24,8 @@ struct nr_table_builder_params {
     uint64_t slot_id;
     uint64_t created_ms;
     uint64_t lifetime_ms; /* Of what expires, as the inputs say; NR_LIFETIME_FROM_NOW: it begins with the table. */
-    bool is_stamped;      /* The sequences of its entries are yet to be given, by the manifest: one for all. */
+    struct nr_block_cache *blocks; /* Borrowed: of nr_table_builder_keep. NULL: there is none. */
+    bool is_stamped;               /* The sequences of its entries are yet to be given, by the manifest: one for all. */
 };
 #define NR_LIFETIME_FROM_NOW UINT64_MAX
 
@@ -32,6 +34,9 @@ NORI_WARN_UNUSED nori_status nr_table_builder_create(const struct nr_table_build
                                                      struct nr_table_builder **builder_out, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_table_builder_add(struct nr_table_builder *builder, nori_slice key, uint64_t tag,
                                                   nori_slice value, struct nori_error *err);
+/* Whether blocks that end from now on are put into the cache, too, as if they had been read; not at first. What cannot
+ * be is not. A builder that is destroyed unfinished takes them out again. */
+void nr_table_builder_keep(struct nr_table_builder *builder, bool is_kept);
 /* The entry added last is of a key of which there is nothing older (nr_table_properties). */
 void nr_table_builder_note_fresh(struct nr_table_builder *builder);
 /* At any time before finish, once: range tombstones, clipped to [start, end). The set is refed. Widens the bounds. */

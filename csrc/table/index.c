@@ -9,6 +9,7 @@ void nr_index_writer_init(struct nr_index_writer *writer)
 {
     nr_buffer_init(&writer->entries);
     nr_buffer_init(&writer->last);
+    writer->shared = 0;
     writer->block_count = 0;
     writer->key_bytes = 0;
 }
@@ -66,6 +67,7 @@ nori_status nr_index_writer_add(struct nr_index_writer *writer, uint64_t stored_
     if (has_tag) NR_CHECK(nr_buffer_append_fixed64(entries, last_tag, err));
     NR_CHECK(nr_buffer_assign(&writer->last, separator, err));
     if (raise) writer->last.data[writer->last.size - 1]++;
+    writer->shared = shared;
     writer->block_count++;
     writer->key_bytes += separator.size;
 out:

@@ -16,7 +16,8 @@
 
 struct nr_index_writer {
     struct nr_buffer entries;
-    struct nr_buffer last; /* The separator added last. */
+    struct nr_buffer last; /* The separator added last, */
+    size_t shared;         /* and how many bytes it has in common with the one before. */
     uint64_t block_count;
     uint64_t key_bytes; /* Of all separators, whole: what a reader may have to hold. */
 };

@@ -7,8 +7,6 @@
 
 /* Stored blocks up to this are read onto the stack. */
 #define STACK_BYTES 16384
-/* Blocks up to this get a summary. */
-#define SUMMARIZED_BYTES 16384
 #define FILE_GIVEN_BACK (1u << 31)
 /* Keys that cut a table are as good when they are cut themselves. */
 #define SAMPLE_KEY_BYTES 1024
@@ -251,11 +249,11 @@ nori_status nr_table_block_create(const struct nr_table *table, size_t block, no
     uint32_t size = 0;
     struct nr_cached_block *result = NULL;
     const char *problem = nr_trailer_check(stored, seed, &compression, &size);
-    uint8_t unpacked[SUMMARIZED_BYTES];
+    uint8_t unpacked[NR_BLOCK_SUMMARIZED_BYTES];
 
     *block_out = NULL;
     if (problem) return nr_table_fail_block(table, block, problem, err);
-    if (!is_passing && size <= SUMMARIZED_BYTES) {
+    if (!is_passing && size <= NR_BLOCK_SUMMARIZED_BYTES) {
         if (compression != NORI_COMPRESSION_NONE) {
             NR_CHECK(decompress(table, block, compression, payload, unpacked, size, err));
             payload = nr_slice(unpacked, size);

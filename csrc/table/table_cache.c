@@ -314,6 +314,11 @@ void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *h
     if (is_deleted && cache->params.blocks) nr_block_cache_drop_file(cache->params.blocks, handle->number);
 }
 
+struct nr_block_cache *nr_table_cache_blocks(const struct nr_table_cache *cache)
+{
+    return cache->params.blocks;
+}
+
 void nr_table_cache_stats(struct nr_table_cache *cache, struct nr_table_cache_stats *stats_out)
 {
     nr_mutex_lock(&cache->lock);

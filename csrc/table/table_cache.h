@@ -45,6 +45,8 @@ NORI_WARN_UNUSED nori_status nr_table_cache_find(struct nr_table_cache *cache, s
 /* Opens the table of a file that is new, if there is room for it, so that the first get need not. A failure is none:
  * the first get tries again. */
 void nr_table_cache_warm(struct nr_table_cache *cache, struct nr_table_handle *handle);
+/* The cache of blocks that its tables use; NULL: none. */
+struct nr_block_cache *nr_table_cache_blocks(const struct nr_table_cache *cache);
 /* The handle goes away, or its file does: closes its table, drops its blocks if 'is_deleted'. */
 void nr_table_cache_drop(struct nr_table_cache *cache, struct nr_table_handle *handle, bool is_deleted);
 

@@ -86,6 +86,7 @@ static inline nori_status try_build(const struct nr_table_builder_params *params
     nori_status rc = NORI_OK;
 
     NR_CHECK(nr_table_builder_create(params, &builder, error));
+    nr_table_builder_keep(builder, true); /* In params->blocks, where there is one. */
     if (range_count > 0) {
         NR_CHECK(nr_tombstones_build(ranges, range_count, &set, error));
         NR_CHECK(nr_table_builder_add_tombstones(builder, set, nr_slice(NULL, 0), nr_bound_infinite(), error));

@@ -118,6 +118,7 @@ TEST(gets_and_walks_agree_with_a_model_whatever_the_blocks_and_compression)
         params.compression = (int)(round % 3);
         params.bits_per_key = round % 2 ? 10 : 0;
         params.filter_kind = round % 4 == 1 ? NORI_FILTER_RIBBON : NORI_FILTER_BLOOM;
+        if (round % 3 == 2) params.blocks = fixture.blocks;
         build(&params, entries, count);
         struct nr_table *table = open_table(&fixture, round + 1);
         expect_table(&fixture, table, &random, entries, count);
