@@ -7,9 +7,12 @@ import os
 import shutil
 from dataclasses import dataclass
 
+from . import data
 from .engine import Engine
 from .engines import ENGINES
 from .measure import Measured, timed
+
+KEYS_PER_BLOCK = 16  # Fewer than any engine's block holds.
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,13 @@ def opened(spec: Spec, path: str, *, fresh: bool, **options: bool) -> Engine:
     if fresh:
         shutil.rmtree(path, ignore_errors=True)
     return ENGINES[spec.engine](path, **options)
+
+
+def warmed(spec: Spec, path: str) -> Engine:
+    """Opened, and every block of what fillrandom left met once."""
+    engine = opened(spec, path, fresh=False)
+    expect("keys missing", engine.absent(data.keys(range(0, spec.count, KEYS_PER_BLOCK))), 0)
+    return engine
 
 
 def closed(engine: Engine, result: Measured) -> Measured:
