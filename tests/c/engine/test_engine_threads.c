@@ -1,5 +1,6 @@
 /* Threads on a real file system: readers while flushes and compactions run, writers against each other, close in
  * flight. */
+#include "engine/engine.h"
 #include "fixture.h"
 
 #include <pthread.h>
@@ -136,7 +137,17 @@ static void write_rounds(struct rounds *rounds)
     }
 }
 
-TEST(readers_are_right_while_tables_are_flushed_and_merged)
+/* Until K was looked at again, because of the readers alone. */
+static void wait_for_hint(const struct rounds *rounds)
+{
+    uint64_t looked_us = atomic_load(&rounds->engine->shaped_us);
+    for (int waits = 0; atomic_load(&rounds->engine->shaped_us) == looked_us; waits++) {
+        EXPECT(waits < 6000);
+        usleep(10000);
+    }
+}
+
+static void read_while_writing(double heat_decay_interval_secs, int hints)
 {
     struct directory directory;
     struct rounds rounds = {0};
@@ -144,11 +155,12 @@ TEST(readers_are_right_while_tables_are_flushed_and_merged)
     pthread_t readers[READERS];
     struct nori_options options = small_options();
     struct nori_open_params params = {.options = &options};
-    options.heat_decay_interval_secs = 0.01;
+    options.heat_decay_interval_secs = heat_decay_interval_secs;
     make_directory(&directory);
     EXPECT_OK(nori_open(directory.path, &params, &rounds.engine, &error), &error);
     for (int i = 0; i < READERS; i++) EXPECT_EQ(pthread_create(&readers[i], NULL, read_rounds, &rounds), 0);
     write_rounds(&rounds);
+    for (int i = 0; i < hints; i++) wait_for_hint(&rounds);
     atomic_store(&rounds.is_over, true);
     for (int i = 0; i < READERS; i++) pthread_join(readers[i], NULL);
     if (atomic_load(&rounds.failures)) FAIL("%d failures, first: %s", atomic_load(&rounds.failures), rounds.message);
@@ -156,6 +168,16 @@ TEST(readers_are_right_while_tables_are_flushed_and_merged)
     EXPECT_OK(nori_close(rounds.engine, &error), &error);
     nori_destroy(rounds.engine);
     remove_directory(&directory);
+}
+
+TEST(readers_are_right_while_tables_are_flushed_and_merged)
+{
+    read_while_writing(0.01, 0);
+}
+
+TEST(readers_that_hint_are_right_while_shapes_follow_them)
+{
+    read_while_writing(3600, 2);
 }
 
 struct popping {
