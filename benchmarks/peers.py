@@ -217,7 +217,9 @@ class Lmdb(Engine):
         return put
 
     def absent(self, keys: Iterable[bytes]) -> int:
-        return count_absent(self.reader().get, keys)
+        """With a reader of its own: one that stayed open would see nothing new, and keep old pages from being used."""
+        with self.env.begin() as txn:
+            return count_absent(txn.get, keys)
 
     def pairs(self, reverse: bool) -> Iterator[Pair]:
         cursor = self.reader().cursor()
