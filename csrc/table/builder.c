@@ -168,12 +168,11 @@ static void keep_block(struct nr_table_builder *builder)
     builder->kept = kept;
 }
 
-/* What the keys between the last separator and the one before it, or the first key, have in common. */
-static size_t count_skipped(const struct nr_table_builder *builder)
+/* What all keys sought in the last block begin with, which lie between its separator and the one before it. Of those
+ * sought in the first nothing is known yet: range tombstones may begin below all entries. */
+static uint32_t count_skipped(const struct nr_table_builder *builder)
 {
-    nori_slice first = nr_buffer_slice(&builder->smallest), separator = nr_buffer_slice(&builder->index.last);
-    if (builder->index.block_count > 1) return builder->index.shared;
-    return nr_common_prefix(first.data, separator.data, NR_MIN(first.size, separator.size));
+    return builder->index.block_count > 1 ? (uint32_t)builder->index.shared : 0;
 }
 
 /* Now that its separator is known. */
@@ -184,7 +183,7 @@ static void insert_kept(struct nr_table_builder *builder)
     if (!kept) return;
     size_t summary_bytes = nr_block_summary_bytes(((const struct nr_block_summary *)(void *)kept->data)->restart_count);
     if (nr_block_view_init(&view, kept->data + summary_bytes, kept->size - summary_bytes) &&
-        nr_block_summary_make(&view, (uint32_t)count_skipped(builder), kept->data)) {
+        nr_block_summary_make(&view, count_skipped(builder), kept->data)) {
         nr_block_cache_insert(builder->params.blocks, kept, false, NULL, 0);
         builder->has_kept = true;
     }
