@@ -25,10 +25,9 @@ struct nr_table_builder {
     uint64_t written_bytes;  /* In the file. */
     struct nr_block_writer block;
     struct nr_index_writer index;
-    bool keeps, has_kept; /* Blocks in the cache: those that end now, any. */
-    struct nr_cached_block
-        *kept;              /* Refs: the last block, whose summary waits for its separator. NULL: it is not kept. */
-    uint64_t pending_bytes; /* Stored bytes of the last block, whose separator waits for the next key; 0: none. */
+    bool keeps, has_kept;         /* Blocks in the cache: those that end now, any. */
+    struct nr_cached_block *kept; /* Refs: the last one, whose summary waits for its separator. NULL: it is not kept. */
+    uint64_t pending_bytes;       /* Stored bytes of the last block, whose separator waits for the next key; 0: none. */
     struct nr_buffer last_key;
     uint64_t last_tag;
     uint64_t *hashes; /* Owned; one for each key. */
