@@ -140,13 +140,33 @@ nori_status nr_caches_open(struct nori_engine *engine, struct nori_error *err)
     return NORI_OK;
 }
 
+/* The directory's name must last as its content does, also where an earlier process made it and died: to create it
+ * syncs its parent. Who made the lock's file had done so. */
+static nori_status open_directory(struct nori_engine *engine, const struct nori_open_params *params,
+                                  struct nori_error *err)
+{
+    struct nori_error own;
+    bool has_lock = false, may_create = !params->must_exist && !params->read_only;
+    nori_status rc = nr_dir_open(engine->env, engine->path, false, &engine->dir, &own);
+    if (rc != NORI_OK && !(may_create && rc == NORI_IO && own.sys_errno == ENOENT)) {
+        if (err) *err = own;
+        goto out;
+    }
+    if (rc == NORI_OK) NR_CHECK(nr_dir_exists(engine->dir, NR_LOCK_NAME, &has_lock, err));
+    if (has_lock || params->read_only) goto out;
+    nr_dir_close(engine->dir);
+    engine->dir = NULL;
+    NR_CHECK(nr_dir_open(engine->env, engine->path, true, &engine->dir, err));
+out:
+    return rc;
+}
+
 static nori_status open_locked(struct nori_engine *engine, const struct nori_open_params *params,
                                struct nori_error *err)
 {
     enum nr_manifest_presence presence;
     nori_status rc = NORI_OK;
-    bool may_create = !params->must_exist && !params->read_only;
-    NR_CHECK(nr_dir_open(engine->env, engine->path, may_create, &engine->dir, err));
+    NR_CHECK(open_directory(engine, params, err));
     NR_CHECK(check_presence(engine, params, &presence, err));
     if (!params->read_only) {
         NR_CHECK(take_lock(engine, params->wait_secs, err));

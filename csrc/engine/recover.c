@@ -172,6 +172,7 @@ nori_status nr_database_create(struct nori_engine *engine, const struct nori_ope
     NR_CHECK(nr_view_begin(engine, version, 1, err));
     nr_engine_activate(engine);
     NR_CHECK(begin_log(engine, 1, (struct nr_position){0, 0}, err));
+    NR_CHECK(nr_dir_sync(engine->dir, err));
 out:
     nr_version_unref(version);
     return rc;
@@ -321,7 +322,8 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
     /* The log's space first: on a full disk open fails here, and has changed nothing. */
     NR_CHECK(begin_log(engine, next_segment, previous, err));
     if (is_empty) engine->counters.log_number = next_segment;
-    if (!engine->manifest) NR_CHECK(nr_manifest_renew(engine, state.version, err));
+    /* Either syncs the directory, and with it the name of wal/. */
+    NR_CHECK(engine->manifest ? nr_dir_sync(engine->dir, err) : nr_manifest_renew(engine, state.version, err));
     remove_strays(engine);
     if (is_empty) nr_log_collect(engine);
 out:

@@ -21,7 +21,7 @@
 #include "io/path.h"
 #include "io/posix.h"
 
-#define FIRST_STEP_BYTES (256u << 10)
+#define FIRST_STEP_BYTES (16u << 10) /* An open waits for these to be on disk. */
 #define STEP_BYTES (1u << 20)
 #define ZERO_BYTES (64u << 10)
 #define ZERO_VECTORS (STEP_BYTES / ZERO_BYTES)

@@ -102,7 +102,6 @@ static nori_status begin_first_segment(struct nr_wal *wal, const struct nr_wal_p
     NR_CHECK(nr_segment_begin(wal, segment, params->previous, params->last_sequence, err));
     NR_CHECK(nr_log_sync(segment->log, err));
     NR_CHECK(nr_dir_sync(wal->dir, err));
-    NR_CHECK(nr_dir_sync(params->root, err));
     wal->durable_name = segment->number;
     nr_wal_mark_store(&wal->end, (struct nr_position){segment->number, NR_FILE_HEADER_BYTES}, params->last_sequence);
     make_current(wal, segment);

@@ -26,7 +26,8 @@ struct nr_wal_params {
     uint64_t retain_bytes;       /* Collected segments kept beyond need. */
 };
 
-/* Begins a new segment and makes it durable, name and header (also the directory wal/). */
+/* Begins a new segment and makes it durable, name and header. The name of wal/ is the caller's to sync, before anything
+ * counts on what is in it. */
 NORI_WARN_UNUSED nori_status nr_wal_open(const struct nr_wal_params *params, struct nr_wal **wal_out,
                                          struct nori_error *err);
 /* Frees it; syncs nothing. Calls in flight must have ended. With 'remove_segments' unlinks all of its segments first

@@ -149,6 +149,42 @@ TEST(a_checkpoint_that_cannot_be_taken_back_stays_complete)
     nori_simdisk_destroy(env);
 }
 
+/* Its process is killed before the parent's last sync. */
+static struct nori_env *make_unsynced_copy(void)
+{
+    struct nori_env *env;
+    uint64_t last_sync = count_operations("dir_sync"), last_rename = count_operations("rename");
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
+    struct nori_engine *engine = open_filled(env);
+    EXPECT_OK(nori_simdisk_fail(env, "dir_sync", last_sync, EIO, false, &error), &error);
+    EXPECT_OK(nori_simdisk_fail(env, "rename", last_rename + 1, EIO, false, &error), &error);
+    EXPECT_STATUS(checkpoint(engine), NORI_IO, &error);
+    nori_simdisk_kill(env);
+    nori_simdisk_clear_faults(env);
+    nori_destroy(engine);
+    return env;
+}
+
+TEST(what_is_written_to_a_checkpoint_whose_name_was_never_synced_lasts)
+{
+    for (int must_exist = 0; must_exist < 2; must_exist++) {
+        struct nori_env *env = make_unsynced_copy();
+        struct nori_open_params params = {.env = env, .must_exist = must_exist};
+        struct nori_engine *engine;
+        EXPECT_OK(nori_open("/copy", &params, &engine, &error), &error);
+        EXPECT_OK(put_text(engine, "new", "kept", &error), &error);
+        EXPECT_OK(nori_sync(engine, &error), &error);
+        EXPECT_OK(nori_simdisk_crash(env, 0, &error), &error);
+        nori_destroy(engine);
+        params.must_exist = true;
+        EXPECT_OK(nori_open("/copy", &params, &engine, &error), &error);
+        EXPECT_VALUE(engine, NULL, "new", "kept");
+        EXPECT_OK(nori_close(engine, &error), &error);
+        nori_destroy(engine);
+        nori_simdisk_destroy(env);
+    }
+}
+
 /* What a killed process left of checkpoints under the next numbers: tables, as they are named in the database. */
 struct leaving {
     struct nori_env *env;

@@ -149,6 +149,12 @@ static inline nori_status fixture_begin(struct fixture *f, const struct nr_wal_l
                                    .retain_bytes = f->retain_bytes};
     nori_status rc = nr_wal_open(&params, &f->wal, err);
     if (rc != NORI_OK) return rc;
+    rc = nr_dir_sync(f->root, err);
+    if (rc != NORI_OK) {
+        nr_wal_close(f->wal, false);
+        f->wal = NULL;
+        return rc;
+    }
     f->session++;
     f->next_sequence = log->last_sequence + 1;
     f->appended = log->last_sequence;
