@@ -42,6 +42,7 @@ static inline void script_value(int from, char out[SCRIPT_VALUE_BYTES + 1])
 
 static inline struct state *model_next(struct model *model)
 {
+    EXPECT(model->count < (int)NR_ARRAY_LEN(model->states));
     model->states[model->count] = model->states[model->count - 1];
     return &model->states[model->count++];
 }

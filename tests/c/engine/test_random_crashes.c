@@ -13,7 +13,7 @@
 #include "script.h"
 
 #define CYCLES_OF_A_LIFE 250
-/* The model has room for so many more writes than a cycle makes. */
+/* From here on the next cycle ends in a power cut, which empties the model. */
 #define MAX_PENDING (SCRIPT_STEPS - 110)
 
 struct option_set {
@@ -93,11 +93,11 @@ static void plant_faults(struct life *life)
     life->campaign->faulty_cycles++;
 }
 
-/* Calls until the disk has stopped, or it is not known what a call has done, or for a while. */
+/* Calls until the disk has stopped, or it is not known what a call has done, or for a while, or the model is full. */
 static void work(struct life *life, bool is_faulty)
 {
     struct nori_error error;
-    for (int i = 0; i < 100 && !nori_simdisk_stopped(life->env); i++) {
+    for (int i = 0; i < 100 && life->model.count < SCRIPT_STEPS && !nori_simdisk_stopped(life->env); i++) {
         nori_status rc;
         uint64_t kind = nr_random_below(&life->random, 40);
         int written = life->model.written;
