@@ -1,20 +1,24 @@
 /* How many keys there are: exactly, by going through them; about, from what the tables say. */
 #include "engine/engine.h"
 
+#define ENTRIES_BETWEEN_POLLS 256
+
 /* Inside a call. */
 static nori_status count_visible(struct nori_engine *engine, unsigned stripe, struct nr_moment moment,
                                  struct nr_view *view, uint64_t *count_out, struct nori_error *err)
 {
     struct nr_read read = {.is_scan = true};
     struct nr_iter *iter = NULL;
-    uint64_t count = 0;
+    uint64_t count = 0, polled = 0;
     nori_status rc = NORI_OK;
     NR_CHECK(nr_view_iter_create(engine, view, moment, nr_slice(NULL, 0), nr_bound_infinite(), &read, &iter, err));
     NR_CHECK(nr_iter_seek_first(iter, err));
-    while (iter->entry) {
-        count++;
+    while (iter->entry) { /* Window by window. */
+        count += (uint64_t)(iter->last - iter->entry) + 1;
+        iter->entry = iter->last;
         NR_CHECK(nr_iter_next(iter, err));
-        if ((count & 255) != 0) continue;
+        if (count - polled < ENTRIES_BETWEEN_POLLS) continue;
+        polled = count;
         NR_CHECK(nr_interrupt_poll(err));
         if (atomic_load(&engine->state) != NR_STATE_OPEN) NR_CHECK(nr_fail_closed(engine, err));
     }

@@ -8,6 +8,7 @@
 
 #define ENTRIES_BETWEEN_POLLS 256
 #define MOST_FORESEEN 1024 /* Entries of a chunk. */
+#define MOST_SHOWN 64      /* Entries at a time. */
 
 enum place {
     PLACE_FRONT, /* Before the first entry in the scan's direction. */
@@ -283,6 +284,16 @@ static void point_entries(struct nori_scan *scan, size_t count)
     }
 }
 
+static void note_place(struct nori_scan *scan, enum place place, size_t count)
+{
+    scan->is_positioned = true;
+    scan->place = place;
+    scan->left -= count;
+    if (place != PLACE_END && scan->left > 0) return;
+    scan->place = PLACE_END;
+    release(scan); /* Nothing more to read: memtables and files are let go early. */
+}
+
 /* Inside a call. A failure leaves the place as it was: the next call tries again. */
 static nori_status next_chunk(struct nori_scan *scan, size_t max_count, size_t max_bytes, size_t *count_out,
                               struct nori_error *err)
@@ -297,36 +308,127 @@ static nori_status next_chunk(struct nori_scan *scan, size_t max_count, size_t m
     NR_CHECK(fill(scan, max_count, max_bytes, &count, err));
     point_entries(scan, count);
     if (count > 0) NR_CHECK(nr_buffer_assign(&scan->place_key, scan->entries[count - 1].key, err));
-    scan->is_positioned = true;
-    scan->place = count > 0 ? PLACE_AFTER : PLACE_END;
-    scan->left -= count;
-    if (scan->place == PLACE_END || scan->left == 0) {
-        scan->place = PLACE_END;
-        release(scan); /* Nothing more to read: memtables and files are let go early. */
-    }
+    note_place(scan, count > 0 ? PLACE_AFTER : PLACE_END, count);
 out:
     *count_out = rc == NORI_OK ? count : 0;
+    return rc;
+}
+
+/* To whom entries are shown, and what came of it. */
+struct showing {
+    nori_entries_fn fn;
+    void *arg;
+    size_t count;    /* Taken. */
+    bool is_refused; /* The iterator stands at the first that was not. */
+    struct nori_entry entries[MOST_SHOWN];
+};
+
+/* Up to 'most' of the iterator's window; at the last that was taken it is left. */
+static void show_window(struct nori_scan *scan, struct nr_iter *iter, size_t most, struct showing *showing)
+{
+    ptrdiff_t way = scan->is_reverse ? -1 : 1;
+    for (size_t i = 0; i < most; i++) {
+        const struct nr_entry *entry = iter->entry + (ptrdiff_t)i * way;
+        showing->entries[i] = (struct nori_entry){entry->key, entry->value};
+    }
+    size_t taken = showing->fn(showing->arg, showing->entries, most);
+    showing->count += taken;
+    showing->is_refused = taken < most;
+    iter->entry += (ptrdiff_t)(showing->is_refused ? taken : most - 1) * way;
+}
+
+/* '*place_out': where the iterator is then; at its end or out of bounds, PLACE_END. */
+static nori_status show(struct nori_scan *scan, size_t max_count, struct showing *showing, enum place *place_out,
+                        struct nori_error *err)
+{
+    struct nr_iter *iter = scan->iter;
+    size_t polled = 0;
+    nori_status rc = NORI_OK;
+    *place_out = PLACE_END;
+    while (iter->entry) {
+        size_t count = count_at_hand(scan, iter, NR_MIN(max_count - showing->count, (size_t)MOST_SHOWN));
+        if (count == 0) break;
+        show_window(scan, iter, count, showing);
+        *place_out = showing->is_refused ? PLACE_SEEK : PLACE_AFTER;
+        if (showing->is_refused || showing->count == max_count) break;
+        *place_out = PLACE_END;
+        NR_CHECK(step(scan, iter, err));
+        if (showing->count - polled < ENTRIES_BETWEEN_POLLS) continue;
+        NR_CHECK(nr_interrupt_poll(err));
+        polled = showing->count;
+    }
+    if (*place_out != PLACE_END) NR_CHECK(nr_buffer_assign(&scan->place_key, iter->entry->key, err));
+    scan->is_step_due = *place_out == PLACE_AFTER;
+out:
+    return rc;
+}
+
+static nori_status show_next(struct nori_scan *scan, size_t max_count, struct showing *showing, struct nori_error *err)
+{
+    enum place place;
+    nori_status rc = NORI_OK;
+    if (max_count > scan->left) max_count = (size_t)scan->left;
+    if (scan->place == PLACE_END || max_count == 0) goto out;
+    NR_CHECK(refresh_view(scan, err));
+    NR_CHECK(take_position(scan, err));
+    NR_CHECK(show(scan, max_count, showing, &place, err));
+    note_place(scan, place, showing->count);
+out:
+    return rc;
+}
+
+/* A call that reads entries, and what it counts. */
+struct reading {
+    unsigned stripe;
+    uint64_t begun_ns; /* 0: not timed. */
+};
+
+static nori_status begin_reading(struct nori_scan *scan, struct reading *reading, struct nori_error *err)
+{
+    nori_status rc = nr_call_enter(scan->engine, &reading->stripe, err);
+    if (rc != NORI_OK) return rc;
+    struct nr_histogram *latency = &scan->engine->latency[NORI_LATENCY_SCAN];
+    uint64_t nth = atomic_fetch_add_explicit(&latency->count, 1, memory_order_relaxed);
+    reading->begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
+    return NORI_OK;
+}
+
+static nori_status end_reading(struct nori_scan *scan, const struct reading *reading, nori_status rc,
+                               struct nori_error *err)
+{
+    struct nori_engine *engine = scan->engine;
+    rc = nr_judge_read(engine, rc, err);
+    if (reading->begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_SCAN], nr_clock_ns() - reading->begun_ns);
+    if (scan->read.blocks_read + scan->read.tables_opened > 0) nr_epoch_sweep(&engine->epoch);
+    nr_read_account(engine, reading->stripe, &scan->read);
+    nr_scan_account(engine, &scan->read);
+    nr_call_leave(engine);
     return rc;
 }
 
 nori_status nori_scan_next(struct nori_scan *scan, size_t max_count, size_t max_bytes,
                            const struct nori_entry **entries_out, size_t *count_out, struct nori_error *err)
 {
-    unsigned stripe;
+    struct reading reading;
     *count_out = 0;
-    nori_status rc = nr_call_enter(scan->engine, &stripe, err);
+    nori_status rc = begin_reading(scan, &reading, err);
     if (rc != NORI_OK) return rc;
-    struct nr_histogram *latency = &scan->engine->latency[NORI_LATENCY_SCAN];
-    uint64_t nth = atomic_fetch_add_explicit(&latency->count, 1, memory_order_relaxed);
-    uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
-    rc = nr_judge_read(scan->engine, next_chunk(scan, max_count, max_bytes, count_out, err), err);
+    rc = next_chunk(scan, max_count, max_bytes, count_out, err);
     *entries_out = scan->entries;
-    if (begun_ns) nr_histogram_record(latency, nr_clock_ns() - begun_ns);
-    if (scan->read.blocks_read + scan->read.tables_opened > 0) nr_epoch_sweep(&scan->engine->epoch);
-    nr_read_account(scan->engine, stripe, &scan->read);
-    nr_scan_account(scan->engine, &scan->read);
-    nr_call_leave(scan->engine);
-    return rc;
+    return end_reading(scan, &reading, rc, err);
+}
+
+nori_status nori_scan_show(struct nori_scan *scan, size_t max_count, nori_entries_fn fn, void *arg, size_t *count_out,
+                           struct nori_error *err)
+{
+    struct reading reading;
+    struct showing showing = {.fn = fn, .arg = arg};
+    *count_out = 0;
+    nori_status rc = begin_reading(scan, &reading, err);
+    if (rc != NORI_OK) return rc;
+    rc = show_next(scan, max_count, &showing, err);
+    if (rc == NORI_OK) *count_out = showing.count;
+    return end_reading(scan, &reading, rc, err);
 }
 
 nori_status nori_scan_seek(struct nori_scan *scan, nori_slice key, struct nori_error *err)
@@ -349,7 +451,7 @@ nori_status nori_scan_seek(struct nori_scan *scan, nori_slice key, struct nori_e
 nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct nori_error *err)
 {
     unsigned stripe;
-    uint64_t count = 0;
+    uint64_t count = 0, polled = 0;
     *count_out = 0;
     nori_status rc = nr_call_enter(scan->engine, &stripe, err);
     if (rc != NORI_OK) return rc;
@@ -357,10 +459,15 @@ nori_status nori_scan_count(struct nori_scan *scan, uint64_t *count_out, struct 
     NR_CHECK(refresh_view(scan, err));
     scan->is_positioned = false; /* The cursor's place stays; its iterator goes through what is left. */
     NR_CHECK(find_place(scan, scan->iter, err));
-    while (scan->iter->entry && count < scan->left && is_in_bounds(scan, scan->iter->entry->key)) {
-        count++;
+    while (scan->iter->entry && count < scan->left) {
+        size_t at_hand = count_at_hand(scan, scan->iter, (size_t)NR_MIN(scan->left - count, (uint64_t)SIZE_MAX));
+        if (at_hand == 0) break;
+        count += at_hand;
+        scan->iter->entry += (ptrdiff_t)(at_hand - 1) * (scan->is_reverse ? -1 : 1);
         NR_CHECK(step(scan, scan->iter, err));
-        if (count % ENTRIES_BETWEEN_POLLS == 0) NR_CHECK(nr_interrupt_poll(err));
+        if (count - polled < ENTRIES_BETWEEN_POLLS) continue;
+        NR_CHECK(nr_interrupt_poll(err));
+        polled = count;
     }
     *count_out = count;
 out:

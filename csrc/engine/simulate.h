@@ -14,6 +14,7 @@
 #define NR_ENGINE_SIMULATE_H
 
 #include "engine/engine.h"
+#include "nori_simulate.h"
 
 #define NR_SIM_KEY_BYTES 12
 #define NR_SIM_END 999999999999ull /* Positions are below. */

@@ -186,6 +186,21 @@ bool py_arrow_columns_append(struct py_arrow_columns *columns, const struct nori
     return true;
 }
 
+struct py_arrow_mark py_arrow_columns_mark(const struct py_arrow_columns *columns)
+{
+    struct py_arrow_mark mark = {.rows = py_arrow_columns_rows(columns)};
+    for (int i = 0; i < PY_ARROW_COLUMN_COUNT; i++) mark.data_bytes[i] = columns->column[i].data_bytes;
+    return mark;
+}
+
+void py_arrow_columns_return(struct py_arrow_columns *columns, struct py_arrow_mark mark)
+{
+    for (int i = 0; i < PY_ARROW_COLUMN_COUNT; i++) {
+        columns->column[i].row_count = mark.rows;
+        columns->column[i].data_bytes = mark.data_bytes[i];
+    }
+}
+
 /* ---------------------------------------------------------------- arrays */
 
 /* What an exported column's private_data is: it may be moved away from its parent, and outlive it. */

@@ -37,6 +37,12 @@ void py_arrow_columns_clear(struct py_arrow_columns *columns);
 bool py_arrow_column_reserve(struct py_arrow_column *column, size_t rows, size_t data_bytes);
 /* The keys and the values of entries. False without memory: no row was added. */
 bool py_arrow_columns_append(struct py_arrow_columns *columns, const struct nori_entry *entries, size_t count);
+/* Takes rows away again, the last ones: there were 'rows' of that many bytes in each column's data. */
+struct py_arrow_mark {
+    size_t rows, data_bytes[PY_ARROW_COLUMN_COUNT];
+};
+struct py_arrow_mark py_arrow_columns_mark(const struct py_arrow_columns *columns);
+void py_arrow_columns_return(struct py_arrow_columns *columns, struct py_arrow_mark mark);
 static inline size_t py_arrow_columns_rows(const struct py_arrow_columns *columns)
 {
     return columns->column[PY_ARROW_KEY].row_count;

@@ -18,9 +18,8 @@
 /* An array ends at whichever comes first; a single row may be larger. */
 #define ARRAY_ROWS ((size_t)64 << 10)
 #define ARRAY_BYTES ((size_t)8 << 20)
-/* So much is read at once: it is still in the processor's cache when it is copied. */
-#define CHUNK_ROWS ((size_t)4096)
-#define CHUNK_BYTES ((size_t)256 << 10)
+/* Of a failure no more than so many rows before it are left to the next array. */
+#define ROWS_AT_ONCE ((size_t)4096)
 
 struct stream {
     struct py_scan *scan; /* Owned. */
@@ -75,12 +74,10 @@ static int fail(struct stream *stream, int number, const char *message)
 
 /* ---------------------------------------------------------------- an array's rows */
 
-/* How many of the chunk's entries still go in. */
-static size_t count_fitting(const struct py_scan *scan, const struct py_arrow_columns *columns)
+/* How many of the entries still go in. */
+static size_t count_fitting(const struct py_arrow_columns *columns, const struct nori_entry *entries, size_t most)
 {
     size_t rows = py_arrow_columns_rows(columns), bytes = py_arrow_columns_bytes(columns), count = 0;
-    const struct nori_entry *entries = scan->entries + scan->next;
-    size_t most = scan->count - scan->next;
     if (most > ARRAY_ROWS - rows) most = ARRAY_ROWS - rows;
     while (count < most) {
         bytes += entries[count].key.size + entries[count].value.size;
@@ -88,6 +85,28 @@ static size_t count_fitting(const struct py_scan *scan, const struct py_arrow_co
         count++;
     }
     return count;
+}
+
+/* Where entries go as they are shown. */
+struct sink {
+    struct py_arrow_columns *columns;
+    bool is_out_of_memory;
+};
+
+static size_t take_entries(void *arg, const struct nori_entry *entries, size_t count)
+{
+    struct sink *sink = arg;
+    size_t fitting = count_fitting(sink->columns, entries, count);
+    sink->is_out_of_memory = fitting > 0 && !py_arrow_columns_append(sink->columns, entries, fitting);
+    return sink->is_out_of_memory ? 0 : fitting;
+}
+
+/* What an earlier reader of the scan left in its chunk. */
+static nori_status gather_left(struct py_scan *scan, struct sink *sink)
+{
+    size_t count = take_entries(sink, scan->entries + scan->next, scan->count - scan->next);
+    py_scan_advance(scan, count);
+    return sink->is_out_of_memory ? NORI_NO_MEMORY : NORI_OK;
 }
 
 static bool reserve(const struct stream *stream, struct py_arrow_columns *columns)
@@ -98,20 +117,22 @@ static bool reserve(const struct stream *stream, struct py_arrow_columns *column
     return true;
 }
 
-/* Inside the guard, without the GIL. What does not go in stays in the scan's chunk, after a failure too. */
+/* Inside the guard, without the GIL. What does not go in stays in the scan, after a failure too. */
 static nori_status gather(struct py_scan *scan, struct py_arrow_columns *columns, struct nori_error *error)
 {
-    while (py_arrow_columns_rows(columns) < ARRAY_ROWS) {
-        if (scan->next == scan->count) {
-            nori_status rc = py_scan_read_chunk(scan, CHUNK_ROWS, CHUNK_BYTES, error);
-            if (rc != NORI_OK || scan->count == 0) return rc;
-        }
-        size_t count = count_fitting(scan, columns);
-        if (count == 0) return NORI_OK;
-        if (!py_arrow_columns_append(columns, scan->entries + scan->next, count)) return NORI_NO_MEMORY;
-        py_scan_advance(scan, count);
+    struct sink sink = {.columns = columns};
+    nori_status rc = scan->next < scan->count ? gather_left(scan, &sink) : NORI_OK;
+    bool is_more = scan->next == scan->count;
+    while (rc == NORI_OK && is_more && py_arrow_columns_rows(columns) < ARRAY_ROWS) {
+        struct py_arrow_mark mark = py_arrow_columns_mark(columns);
+        size_t wanted = ARRAY_ROWS - mark.rows, count;
+        if (wanted > ROWS_AT_ONCE) wanted = ROWS_AT_ONCE;
+        rc = py_scan_show(scan, wanted, take_entries, &sink, &count, error);
+        if (rc != NORI_OK) py_arrow_columns_return(columns, mark);
+        if (rc == NORI_OK && sink.is_out_of_memory) rc = NORI_NO_MEMORY;
+        is_more = count == wanted;
     }
-    return NORI_OK;
+    return rc;
 }
 
 /* Inside the guard: '*out' is the next array; at the end it is left as it is, released. */

@@ -79,6 +79,18 @@ nori_status py_scan_read_chunk(struct py_scan *self, size_t max_count, size_t ma
     return NORI_OK;
 }
 
+nori_status py_scan_show(struct py_scan *self, size_t max_count, nori_entries_fn fn, void *arg, size_t *count_out,
+                         struct nori_error *error)
+{
+    *count_out = 0;
+    drop_chunk(self);
+    if (max_count > self->remaining) max_count = (size_t)self->remaining;
+    if (max_count == 0) return NORI_OK;
+    nori_status rc = nori_scan_show(self->core, max_count, fn, arg, count_out, error);
+    if (self->remaining != UINT64_MAX) self->remaining -= *count_out;
+    return rc;
+}
+
 /* Inside the guard. With 0 and an empty chunk the scan is at its end. */
 static int fill(struct py_scan *self)
 {

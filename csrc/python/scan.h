@@ -29,6 +29,10 @@ static inline void py_scan_leave(struct py_scan *self)
 NORI_WARN_UNUSED nori_status py_scan_read_chunk(struct py_scan *self, size_t max_count, size_t max_bytes,
                                                 struct nori_error *error);
 
+/* Likewise, with an empty chunk: entries are shown instead of read, and count as handed out (nori_scan_show). */
+NORI_WARN_UNUSED nori_status py_scan_show(struct py_scan *self, size_t max_count, nori_entries_fn fn, void *arg,
+                                          size_t *count_out, struct nori_error *error);
+
 /* Inside the guard: 'count' entries of the chunk were handed out. */
 static inline void py_scan_advance(struct py_scan *self, size_t count)
 {

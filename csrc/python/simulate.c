@@ -3,6 +3,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "nori_simulate.h"
 #include "python/calls.h"
 #include "python/convert.h"
 

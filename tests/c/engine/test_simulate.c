@@ -2,7 +2,7 @@
 #include "harness.h"
 
 #include "base/alloc.h"
-#include "nori.h"
+#include "nori_simulate.h"
 
 static struct nori_error err;
 
