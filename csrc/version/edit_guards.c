@@ -1,4 +1,4 @@
-/* New slots for a whole level. */
+/* New slots in the place of old ones. */
 #include "version/edit_ops.h"
 
 #include "base/alloc.h"
@@ -11,11 +11,12 @@ struct part {
     size_t depth;       /* Place among the old slot's parts, from the oldest. */
 };
 
-/* What a new slot gets: its bounds, its id, and what the old slots have there. */
+/* Neighbouring slots that become others over the same keys. */
 struct recut {
     const struct nr_edit_op *op;
-    const struct nr_level *old;
-    nori_slice *guards; /* Owned; keys borrowed: all but the empty first. */
+    struct nr_slot **old; /* Owned array; borrows. */
+    size_t old_count, old_capacity;
+    nori_slice *guards; /* Owned, with room for all of the operation's; keys borrowed. Within the old slots. */
     size_t guard_count;
     uint64_t next_slot_id;
     struct nr_slot **slots; /* Owned array of refs: the new ones. */
@@ -34,14 +35,24 @@ static void clear_slot(struct recut *recut)
     recut->part_count = recut->run_count = 0;
 }
 
-static void clear_recut(struct recut *recut)
+/* Ready for other slots. */
+static void clear_slots(struct recut *recut)
 {
     clear_slot(recut);
     for (size_t i = 0; i < recut->count; i++) nr_slot_unref(recut->slots[i]);
     nr_free(recut->slots);
+    nr_free(recut->runs);
+    recut->slots = NULL;
+    recut->runs = NULL;
+    recut->count = recut->old_count = recut->guard_count = 0;
+}
+
+static void clear_recut(struct recut *recut)
+{
+    clear_slots(recut);
+    nr_free(recut->old);
     nr_free(recut->guards);
     nr_free(recut->parts);
-    nr_free(recut->runs);
     nr_free(recut->row);
 }
 
@@ -114,8 +125,8 @@ static double part_of(const struct nr_slot *old, const struct nr_slot *slot)
 /* Of all old slots that 'slot' overlaps, from 'first' on. */
 static void share_activity(const struct recut *recut, struct nr_slot *slot, size_t first)
 {
-    for (size_t i = first; i < recut->old->slot_count; i++) {
-        const struct nr_slot *old = nr_level_slot(recut->old, i);
+    for (size_t i = first; i < recut->old_count; i++) {
+        const struct nr_slot *old = recut->old[i];
         if (!nr_bound_above(slot->end, old->start)) break;
         nr_activity_share(slot->activity, old->activity, part_of(old, slot));
     }
@@ -144,7 +155,7 @@ static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bo
                              struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    struct nr_slot *old = nr_level_slot(recut->old, first);
+    struct nr_slot *old = recut->old[first];
     size_t seen = 0;
     bool is_new = !nr_slice_equal(old->start, start);
     uint64_t slot_id = is_new ? recut->next_slot_id++ : old->slot_id;
@@ -153,15 +164,15 @@ static nori_status make_slot(struct recut *recut, nori_slice start, struct nr_bo
         recut->slots[recut->count++] = nr_slot_ref(old);
         goto out;
     }
-    for (size_t i = first; i < recut->old->slot_count; i++) {
-        const struct nr_slot *source = nr_level_slot(recut->old, i);
+    for (size_t i = first; i < recut->old_count; i++) {
+        const struct nr_slot *source = recut->old[i];
         if (!nr_bound_above(end, source->start)) break;
         if (!has_runs_in(source, start, end)) continue;
         NR_CHECK(clip_runs(recut, source, start, end, slot_id, is_new, seen, err));
         seen += source->run_count;
     }
     NR_CHECK(join_parts(recut, err));
-    uint32_t k_max = recut->op->k_max ? recut->op->k_max : nr_level_slot(recut->old, first)->k_max;
+    uint32_t k_max = recut->op->k_max ? recut->op->k_max : old->k_max;
     NR_CHECK(nr_slot_create(recut->op->level, slot_id, start, end, k_max, recut->runs, recut->run_count,
                             &recut->slots[recut->count], err));
     share_activity(recut, recut->slots[recut->count++], first);
@@ -186,52 +197,115 @@ static struct nr_bound end_of(const struct nr_edit_shape *shape, size_t count, s
     return index + 1 < count ? nr_bound_key(shape[index + 1].start) : nr_bound_infinite();
 }
 
-/* The level's guards after the operation, into recut->guards. */
-static nori_status list_guards(struct recut *recut, struct nori_error *err)
+static nori_status add_old(struct recut *recut, struct nr_slot *slot, struct nori_error *err)
 {
-    const struct nr_edit_op *op = recut->op;
-    bool is_whole = op->kind == NR_EDIT_SET_GUARDS, removes = op->kind == NR_EDIT_REMOVE_GUARDS;
-    size_t next = 0, old_count = is_whole ? 1 : recut->old->slot_count;
-    recut->guards = nr_calloc(op->shape_count + old_count, sizeof(*recut->guards));
-    if (!recut->guards) return nr_fail_memory(err, (op->shape_count + old_count) * sizeof(*recut->guards));
-    for (size_t i = 1; i < old_count; i++) {
-        nori_slice guard = nr_level_slot(recut->old, i)->start;
-        int order = -1;
-        while (next < op->shape_count && (order = nr_slice_compare(op->shape[next].start, guard)) < 0 && !removes)
-            recut->guards[recut->guard_count++] = op->shape[next++].start;
-        bool is_named = next < op->shape_count && order == 0;
-        next += is_named;
-        if (!is_named || !removes) recut->guards[recut->guard_count++] = guard;
+    if (recut->old_count == recut->old_capacity) {
+        size_t capacity = NR_MAX(recut->old_capacity * 2, (size_t)4);
+        struct nr_slot **old = nr_realloc(recut->old, capacity * sizeof(*old));
+        if (!old) return nr_fail_memory(err, capacity * sizeof(*old));
+        recut->old = old;
+        recut->old_capacity = capacity;
     }
-    if (removes && next < op->shape_count) return NR_FAIL(err, NORI_CORRUPTION, "a guard that is to go is not there");
-    while (next < op->shape_count) recut->guards[recut->guard_count++] = op->shape[next++].start;
+    recut->old[recut->old_count++] = slot;
     return NORI_OK;
 }
 
-nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_level **level, struct nori_error *err)
+/* Puts slots cut at recut->guards in the place of the old ones, which stand in the list from 'place' on. */
+static nori_status cut(struct recut *recut, struct nr_slot_list *list, struct nr_slot_place place,
+                       struct nori_error *err)
 {
     nori_status rc;
-    struct nr_level *old = *level, *made = NULL;
-    struct recut recut = {.op = op, .old = old, .next_slot_id = op->first_id};
-    size_t first = 0;
+    size_t most_runs = 0, first = 0;
+    struct nr_bound last_end = recut->old[recut->old_count - 1]->end;
 
-    NR_CHECK(check_ascending(op->shape, op->shape_count, false, err));
-    NR_CHECK(list_guards(&recut, err));
-    recut.slots = nr_calloc(recut.guard_count + 1, sizeof(*recut.slots));
-    recut.runs = nr_calloc(old->max_run_count + 1, sizeof(*recut.runs));
-    if (!recut.slots || !recut.runs) {
-        rc = nr_fail_memory(err, recut.guard_count * sizeof(*recut.slots));
+    for (size_t i = 0; i < recut->old_count; i++) most_runs = NR_MAX(most_runs, recut->old[i]->run_count);
+    recut->slots = nr_calloc(recut->guard_count + 1, sizeof(*recut->slots));
+    recut->runs = nr_calloc(most_runs + 1, sizeof(*recut->runs));
+    if (!recut->slots || !recut->runs) {
+        rc = nr_fail_memory(err, recut->guard_count * sizeof(*recut->slots));
         goto out;
     }
-    for (size_t i = 0; i <= recut.guard_count; i++) {
-        nori_slice start = i > 0 ? recut.guards[i - 1] : nr_slice("", 0);
-        struct nr_bound end = i < recut.guard_count ? nr_bound_key(recut.guards[i]) : nr_bound_infinite();
-        while (!nr_bound_above(nr_level_slot(old, first)->end, start)) first++;
-        NR_CHECK(make_slot(&recut, start, end, first, err));
+    for (size_t i = 0; i <= recut->guard_count; i++) {
+        nori_slice start = i > 0 ? recut->guards[i - 1] : recut->old[0]->start;
+        struct nr_bound end = i < recut->guard_count ? nr_bound_key(recut->guards[i]) : last_end;
+        while (!nr_bound_above(recut->old[first]->end, start)) first++;
+        NR_CHECK(make_slot(recut, start, end, first, err));
     }
-    NR_CHECK(nr_level_create(recut.slots, recut.count, &made, err));
-    nr_level_unref(old);
-    *level = made;
+    NR_CHECK(nr_slot_list_replace(list, place, recut->old_count, recut->slots, recut->count, err));
+out:
+    clear_slots(recut);
+    return rc;
+}
+
+static nori_status set_guards(struct recut *recut, struct nr_slot_list *list, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_slot_place place = {0, 0};
+    for (; nr_slot_list_at(list, place); place = nr_slot_list_next(list, place))
+        NR_CHECK(add_old(recut, nr_slot_list_at(list, place), err));
+    for (size_t i = 0; i < recut->op->shape_count; i++) recut->guards[recut->guard_count++] = recut->op->shape[i].start;
+    NR_CHECK(cut(recut, list, (struct nr_slot_place){0, 0}, err));
+out:
+    return rc;
+}
+
+/* Slot by slot that guards lie in. */
+static nori_status add_guards(struct recut *recut, struct nr_slot_list *list, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_edit_op *op = recut->op;
+    for (size_t i = 0; i < op->shape_count;) {
+        struct nr_slot_place place = nr_slot_list_find(list, op->shape[i].start);
+        struct nr_slot *slot = nr_slot_list_at(list, place);
+        for (; i < op->shape_count && nr_bound_above(slot->end, op->shape[i].start); i++) {
+            bool is_there = nr_slice_equal(slot->start, op->shape[i].start);
+            if (!is_there) recut->guards[recut->guard_count++] = op->shape[i].start;
+        }
+        if (recut->guard_count == 0) continue;
+        NR_CHECK(add_old(recut, slot, err));
+        NR_CHECK(cut(recut, list, place, err));
+    }
+out:
+    return rc;
+}
+
+/* Neighbours that lose their guards go into the slot before them. */
+static nori_status remove_guards(struct recut *recut, struct nr_slot_list *list, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    const struct nr_edit_op *op = recut->op;
+    for (size_t i = 0; i < op->shape_count;) {
+        struct nr_slot_place next = nr_slot_list_find(list, op->shape[i].start);
+        struct nr_slot *slot = nr_slot_list_at(list, next);
+        if (!nr_slice_equal(slot->start, op->shape[i].start))
+            return NR_FAIL(err, NORI_CORRUPTION, "a guard that is to go is not there");
+        struct nr_slot_place place = nr_slot_list_previous(list, next);
+        NR_CHECK(add_old(recut, nr_slot_list_at(list, place), err));
+        for (; slot && i < op->shape_count && nr_slice_equal(slot->start, op->shape[i].start); i++) {
+            NR_CHECK(add_old(recut, slot, err));
+            next = nr_slot_list_next(list, next);
+            slot = nr_slot_list_at(list, next);
+        }
+        NR_CHECK(cut(recut, list, place, err));
+    }
+out:
+    return rc;
+}
+
+nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_slot_list *list, struct nori_error *err)
+{
+    nori_status rc;
+    struct recut recut = {.op = op, .next_slot_id = op->first_id};
+
+    NR_CHECK(check_ascending(op->shape, op->shape_count, false, err));
+    recut.guards = nr_calloc(op->shape_count + 1, sizeof(*recut.guards));
+    if (!recut.guards) return nr_fail_memory(err, op->shape_count * sizeof(*recut.guards));
+    if (op->kind == NR_EDIT_SET_GUARDS)
+        rc = set_guards(&recut, list, err);
+    else if (op->kind == NR_EDIT_ADD_GUARDS)
+        rc = add_guards(&recut, list, err);
+    else
+        rc = remove_guards(&recut, list, err);
 out:
     clear_recut(&recut);
     return rc;

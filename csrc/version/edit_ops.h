@@ -3,7 +3,7 @@
 #define NR_VERSION_EDIT_OPS_H
 
 #include "version/edit.h"
-#include "version/level0.h"
+#include "version/slot_list.h"
 
 /* In the record, too. Counters and options are coded as operations. */
 enum nr_edit_kind {
@@ -61,15 +61,10 @@ void nr_counters_merge(struct nr_counters *into, const struct nr_counters *from)
 /* One more than the deepest level the operations name, and at least 1. */
 size_t nr_edit_levels_needed(const struct nr_edit *edit);
 
-/* nr_edit_apply but for level 0: its operations go to 'level0', for whoever has many edits to apply, and the version's
- * is as it was until nr_level0_store. */
-NORI_WARN_UNUSED nori_status nr_edit_replay(const struct nr_edit *edit, struct nr_version *base,
-                                            struct nr_level0 *level0, struct nr_version **version_out,
-                                            struct nori_error *err);
-
-/* edit_guards.c: both put a new level in the place of '*level'. */
-NORI_WARN_UNUSED nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_level **level,
+/* edit_guards.c. New slots in the list, which after a failure can only be destroyed; */
+NORI_WARN_UNUSED nori_status nr_guards_apply(const struct nr_edit_op *op, struct nr_slot_list *list,
                                              struct nori_error *err);
+/* and a new level in the place of '*level'. */
 NORI_WARN_UNUSED nori_status nr_shape_apply(const struct nr_edit_op *op, struct nr_level **level,
                                             struct nori_error *err);
 

@@ -1,6 +1,7 @@
 #include "version/file_map.h"
 
 #include "base/alloc.h"
+#include "base/checksum.h"
 
 #define SMALLEST_CAPACITY 16
 
@@ -11,10 +12,11 @@ void nr_file_map_clear(struct nr_file_map *map)
     *map = (struct nr_file_map){0};
 }
 
-/* The file's place, or the free one where it belongs. */
+/* The file's place, or the free one where it belongs. Numbers come from files: which of them lie side by side is not to
+ * be known beforehand, so the place in memory counts. */
 static size_t find_place(struct nr_table_file *const *slots, size_t capacity, uint64_t number)
 {
-    size_t at = (size_t)((number * 0x9E3779B97F4A7C15ull) >> 32) & (capacity - 1);
+    size_t at = (size_t)nr_checksum((uintptr_t)slots, nr_slice(&number, sizeof(number))) & (capacity - 1);
     while (slots[at] && slots[at]->number != number) at = (at + 1) & (capacity - 1);
     return at;
 }

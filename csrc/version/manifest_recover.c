@@ -6,6 +6,7 @@
 #include "format/file_header.h"
 #include "io/path.h"
 #include "version/current.h"
+#include "version/draft.h"
 #include "version/edit_ops.h"
 #include "version/file_map.h"
 #include "version/level.h"
@@ -17,7 +18,7 @@ struct recovery {
     struct nr_dir *dir; /* Borrowed. */
     struct nr_file *file;
     struct nr_record_reader *reader;
-    struct nr_level0 *level0; /* Of the edits so far; state.version has it at the end. */
+    struct nr_draft *draft;   /* What the edits so far have made; state.version is it at the end. */
     struct nr_file_map files; /* All that were ever named. Freed silently until they are handed over. */
     struct nr_manifest_state state;
     struct nori_error *damage; /* Borrowed. Where edits end that can be read is told here; NULL: it is a failure. */
@@ -113,35 +114,27 @@ static nori_status find_file(void *arg, uint64_t number, uint64_t file_bytes,
     return rc;
 }
 
-/* An edit may name a level that the caller did not ask for. */
-static nori_status make_levels(struct nr_manifest_state *state, size_t level_count, struct nori_error *err)
-{
-    struct nr_version *grown;
-    if (level_count <= state->version->level_count) return NORI_OK;
-    nori_status rc = nr_version_copy(state->version, level_count, &grown, err);
-    if (rc != NORI_OK) return rc;
-    nr_version_unref(state->version);
-    state->version = grown;
-    return NORI_OK;
-}
-
 static nori_status replay_edit(struct recovery *recovery, nori_slice payload, struct nori_error *err)
 {
     nori_status rc;
     struct nr_manifest_state *state = &recovery->state;
     struct nr_edit *edit = NULL;
-    struct nr_version *version;
 
     NR_CHECK(nr_edit_decode(payload, find_file, &recovery->files, &edit, err));
-    NR_CHECK(make_levels(state, nr_edit_levels_needed(edit), err));
-    NR_CHECK(nr_edit_replay(edit, state->version, recovery->level0, &version, err));
-    nr_version_unref(state->version);
-    state->version = version;
+    /* It may name a level that the caller did not ask for. */
+    NR_CHECK(nr_draft_deepen(recovery->draft, nr_edit_levels_needed(edit), err));
+    NR_CHECK(nr_draft_apply(recovery->draft, edit, err));
     nr_counters_merge(&state->counters, nr_edit_counters(edit));
     if (edit->has_options) NR_CHECK(nr_buffer_assign(&state->options, nr_edit_options(edit), err));
 out:
     nr_edit_destroy(edit);
     return rc;
+}
+
+static nori_status finish_replay(struct recovery *recovery, struct nori_error *err)
+{
+    nr_version_unref(recovery->state.version);
+    return nr_draft_finish(recovery->draft, &recovery->state.version, err);
 }
 
 /* An edit that cannot be applied ends what is read, if something was. */
@@ -183,7 +176,7 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
     uint64_t sequence = 0;
     const char *path = recovery->file->path;
 
-    NR_CHECK(nr_level0_create(recovery->state.version, &recovery->level0, err));
+    NR_CHECK(nr_draft_create(recovery->state.version, &recovery->draft, err));
     for (;;) {
         if (sequence == recovery->limit) goto out;
         NR_CHECK(nr_record_reader_next(recovery->reader, &record, &found, err));
@@ -260,12 +253,12 @@ static void hand_over(struct recovery *recovery, void (*on_unreferenced)(void *a
 
 static void end_recovery(struct recovery *recovery)
 {
-    nr_level0_destroy(recovery->level0);
+    nr_draft_destroy(recovery->draft);
     nr_record_reader_destroy(recovery->reader);
     nr_file_close(recovery->file);
     nr_manifest_state_clear(&recovery->state);
     nr_file_map_clear(&recovery->files);
-    recovery->level0 = NULL;
+    recovery->draft = NULL;
     recovery->reader = NULL;
     recovery->file = NULL;
 }
@@ -282,7 +275,7 @@ static nori_status read_once(struct recovery *recovery, size_t level_count, bool
     NR_CHECK(nr_file_size(recovery->file, &size_before, err));
     NR_CHECK(read_header(recovery, level_count, err));
     rc = replay(recovery, err);
-    if (rc == NORI_OK) rc = nr_level0_store(recovery->level0, recovery->state.version, err);
+    if (rc == NORI_OK) rc = finish_replay(recovery, err);
     if (rc == NORI_CORRUPTION && nr_file_size(recovery->file, &size_after, NULL) == NORI_OK)
         *may_retry_out = size_after != size_before;
 out:
@@ -337,13 +330,13 @@ nori_status nr_manifest_salvage(struct nr_dir *dir, uint64_t number, struct nr_m
     nr_error_clear(damage_out);
     NR_CHECK(salvage_once(&recovery, err));
     if (recovery.good_count > 0) {
-        /* The edit that could not be applied may have changed level 0 before it failed: once more, without it. */
+        /* The edit that could not be applied may have changed something before it failed: once more, without it. */
         recovery.limit = recovery.good_count;
         end_recovery(&recovery);
         recovery.state.number = number;
         NR_CHECK(salvage_once(&recovery, err));
     }
-    NR_CHECK(nr_level0_store(recovery.level0, recovery.state.version, err));
+    NR_CHECK(finish_replay(&recovery, err));
     *state_out = recovery.state;
     recovery.state = (struct nr_manifest_state){0};
 out:

@@ -1,8 +1,7 @@
-/* Level 0 as a list of runs, against an array of their ids; and what replaying edits leaves alone. */
+/* Level 0 as a list of runs, against an array of their ids. */
 #include "version/level0.h"
 
 #include "fixture.h"
-#include "version/edit_ops.h"
 
 #define STEPS 4000
 #define MOST_RUNS 600
@@ -136,33 +135,5 @@ TEST(what_does_not_fit_is_corruption)
         nr_level0_destroy(level0);
         nr_version_unref(empty);
     }
-    nr_table_file_unref(file);
-}
-
-/* Else reading a manifest would take a time that grows with the square of its edits. */
-TEST(replaying_an_edit_makes_no_slot_of_level_0)
-{
-    struct nr_version *version, *next;
-    struct nr_level0 *level0;
-    struct nr_edit *edit;
-    struct nr_table_file *file = make_file(&universe, 0, KEY_COUNT - 1, 1, 2, 0);
-    EXPECT_OK(nr_version_create(3, &version, &err), &err);
-    EXPECT_OK(nr_level0_create(version, &level0, &err), &err);
-    const struct nr_slot *slot = nr_version_level0(version);
-    for (uint64_t id = 1; id <= 100; id++) {
-        struct nr_run *run = run_of(file, id);
-        EXPECT_OK(nr_edit_create(&edit, &err), &err);
-        EXPECT_OK(nr_edit_push_l0(edit, run, &err), &err);
-        EXPECT_OK(nr_edit_replay(edit, version, level0, &next, &err), &err);
-        nr_version_unref(version);
-        version = next;
-        EXPECT(nr_version_level0(version) == slot);
-        nr_edit_destroy(edit);
-        nr_run_unref(run);
-    }
-    EXPECT_OK(nr_level0_store(level0, version, &err), &err);
-    EXPECT_EQ(nr_version_level0(version)->run_count, 100);
-    nr_level0_destroy(level0);
-    nr_version_unref(version);
     nr_table_file_unref(file);
 }
