@@ -133,15 +133,22 @@ TEST(a_checkpoint_whose_name_may_come_back_with_the_power_is_complete)
     EXPECT(come_back > 0);
 }
 
+/* An engine whose checkpoint could neither sync its name nor take it back. */
+static struct nori_engine *open_with_unsynced_copy(struct nori_env **env_out)
+{
+    uint64_t last_sync = count_operations("dir_sync"), last_rename = count_operations("rename");
+    EXPECT_OK(nori_simdisk_create(1, 512, false, env_out, &error), &error);
+    struct nori_engine *engine = open_filled(*env_out);
+    EXPECT_OK(nori_simdisk_fail(*env_out, "dir_sync", last_sync, EIO, false, &error), &error);
+    EXPECT_OK(nori_simdisk_fail(*env_out, "rename", last_rename + 1, EIO, false, &error), &error);
+    EXPECT_STATUS(checkpoint(engine), NORI_IO, &error);
+    return engine;
+}
+
 TEST(a_checkpoint_that_cannot_be_taken_back_stays_complete)
 {
     struct nori_env *env;
-    uint64_t last_sync = count_operations("dir_sync"), last_rename = count_operations("rename");
-    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
-    struct nori_engine *engine = open_filled(env);
-    EXPECT_OK(nori_simdisk_fail(env, "dir_sync", last_sync, EIO, false, &error), &error);
-    EXPECT_OK(nori_simdisk_fail(env, "rename", last_rename + 1, EIO, false, &error), &error);
-    EXPECT_STATUS(checkpoint(engine), NORI_IO, &error);
+    struct nori_engine *engine = open_with_unsynced_copy(&env);
     EXPECT_EQ(look(env).copies, 1);
     expect_filled(env, "/copy");
     EXPECT_OK(nori_close(engine, &error), &error);
@@ -149,28 +156,15 @@ TEST(a_checkpoint_that_cannot_be_taken_back_stays_complete)
     nori_simdisk_destroy(env);
 }
 
-/* Its process is killed before the parent's last sync. */
-static struct nori_env *make_unsynced_copy(void)
-{
-    struct nori_env *env;
-    uint64_t last_sync = count_operations("dir_sync"), last_rename = count_operations("rename");
-    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
-    struct nori_engine *engine = open_filled(env);
-    EXPECT_OK(nori_simdisk_fail(env, "dir_sync", last_sync, EIO, false, &error), &error);
-    EXPECT_OK(nori_simdisk_fail(env, "rename", last_rename + 1, EIO, false, &error), &error);
-    EXPECT_STATUS(checkpoint(engine), NORI_IO, &error);
-    nori_simdisk_kill(env);
-    nori_simdisk_clear_faults(env);
-    nori_destroy(engine);
-    return env;
-}
-
 TEST(what_is_written_to_a_checkpoint_whose_name_was_never_synced_lasts)
 {
     for (int must_exist = 0; must_exist < 2; must_exist++) {
-        struct nori_env *env = make_unsynced_copy();
+        struct nori_env *env;
+        struct nori_engine *engine = open_with_unsynced_copy(&env);
         struct nori_open_params params = {.env = env, .must_exist = must_exist};
-        struct nori_engine *engine;
+        nori_simdisk_kill(env);
+        nori_simdisk_clear_faults(env);
+        nori_destroy(engine);
         EXPECT_OK(nori_open("/copy", &params, &engine, &error), &error);
         EXPECT_OK(put_text(engine, "new", "kept", &error), &error);
         EXPECT_OK(nori_sync(engine, &error), &error);

@@ -1,4 +1,4 @@
-#include "vector_iter.h"
+#include "walk.h"
 
 #include "iter/merge.h"
 
@@ -38,59 +38,9 @@ static nori_status create(const struct split *split, struct nr_iter **iter_out, 
     return nr_merge_iter_create(children, split->child_count, iter_out, err);
 }
 
-/* 'at' outside the entries: nowhere. */
-static void expect_at(const struct split *split, const struct nr_iter *iter, size_t at)
+static struct shown all_of(const struct split *split)
 {
-    EXPECT_EQ(iter->entry != NULL, at < split->count);
-    if (!iter->entry) return;
-    EXPECT(nr_slice_equal(iter->entry->key, split->all[at].key));
-    EXPECT(nr_slice_equal(iter->entry->value, split->all[at].value));
-    EXPECT_EQ(iter->entry->tag, split->all[at].tag);
-}
-
-static nori_status seek_somewhere(const struct split *split, struct nr_iter *iter, struct nr_random *random,
-                                  size_t *at_out, struct nori_error *err)
-{
-    nori_slice key = universe_key(nr_random_below(random, UNIVERSE_KEY_COUNT));
-    uint64_t tag = nr_random_below(random, 8) ? nr_tag_seek(nr_random_below(random, split->count + 2))
-                                              : nr_random_below(random, 2) * UINT64_MAX;
-    size_t at = 0;
-    switch (nr_random_below(random, 6)) {
-    case 0:
-        *at_out = 0;
-        return nr_iter_seek_first(iter, err);
-    case 1:
-        *at_out = split->count - 1;
-        return nr_iter_seek_last(iter, err);
-    case 2:
-    case 3:
-        while (at < split->count && nr_entry_compare(split->all[at].key, split->all[at].tag, key, tag) < 0) at++;
-        *at_out = at;
-        return nr_iter_seek(iter, key, tag, err);
-    default:
-        at = split->count;
-        while (at > 0 && nr_entry_compare(split->all[at - 1].key, split->all[at - 1].tag, key, tag) > 0) at--;
-        *at_out = at - 1;
-        return nr_iter_seek_back(iter, key, tag, err);
-    }
-}
-
-static void walk(const struct split *split, struct nr_iter *iter, struct nr_random *random, int steps)
-{
-    struct nori_error err;
-    size_t at = SIZE_MAX;
-    uint64_t turn = 1 + nr_random_below(random, 20);
-    bool is_backward = false;
-    for (int i = 0; i < steps; i++) {
-        if (i == 0 || !iter->entry || nr_random_below(random, 25) == 0) {
-            EXPECT_OK(seek_somewhere(split, iter, random, &at, &err), &err);
-        } else {
-            if (nr_random_below(random, turn) == 0) is_backward = !is_backward;
-            at += is_backward ? SIZE_MAX : 1;
-            EXPECT_OK(is_backward ? nr_iter_prev(iter, &err) : nr_iter_next(iter, &err), &err);
-        }
-        expect_at(split, iter, at);
-    }
+    return (struct shown){split->all, split->count, false};
 }
 
 TEST(merge_shows_all_entries_in_order_in_both_directions)
@@ -103,7 +53,7 @@ TEST(merge_shows_all_entries_in_order_in_both_directions)
         struct nr_iter *iter;
         fill(&split, &random, round % (MAX_CHILDREN + 1), nr_random_below(&random, MAX_ENTRIES + 1));
         EXPECT_OK(create(&split, &iter, &err), &err);
-        walk(&split, iter, &random, 300);
+        walk(all_of(&split), iter, &random, 300);
         nr_iter_destroy(iter);
         EXPECT_EQ(vector_live_count, 0);
     }
@@ -131,7 +81,7 @@ TEST(merge_reports_a_childs_error_stands_nowhere_and_can_seek_again)
         EXPECT_EQ(status, NORI_IO);
         EXPECT(!iter->entry);
         EXPECT_EQ(vector_fail_countdown, 0);
-        walk(&split, iter, &random, 50);
+        walk(all_of(&split), iter, &random, 50);
         nr_iter_destroy(iter);
     }
 }

@@ -1,4 +1,4 @@
-#include "vector_iter.h"
+#include "walk.h"
 
 #include "base/coding.h"
 #include "iter/merge.h"
@@ -103,56 +103,9 @@ out:
     return rc;
 }
 
-static void expect_at(const struct world *world, const struct nr_iter *iter, size_t at)
+static struct shown shown_of(const struct world *world)
 {
-    EXPECT_EQ(iter->entry != NULL, at < world->shown_count);
-    if (!iter->entry) return;
-    EXPECT(nr_slice_equal(iter->entry->key, world->shown[at].key));
-    EXPECT(nr_slice_equal(iter->entry->value, world->shown[at].value));
-    EXPECT_EQ(iter->entry->tag, world->shown[at].tag);
-}
-
-static nori_status seek_somewhere(const struct world *world, struct nr_iter *iter, struct nr_random *random,
-                                  size_t *at_out, struct nori_error *err)
-{
-    nori_slice key = universe_key(nr_random_below(random, UNIVERSE_KEY_COUNT));
-    size_t at = 0;
-    switch (nr_random_below(random, 6)) {
-    case 0:
-        *at_out = 0;
-        return nr_iter_seek_first(iter, err);
-    case 1:
-        *at_out = world->shown_count - 1;
-        return nr_iter_seek_last(iter, err);
-    case 2:
-    case 3:
-        while (at < world->shown_count && nr_slice_compare(world->shown[at].key, key) < 0) at++;
-        *at_out = at;
-        return nr_iter_seek(iter, key, nr_random_next(random), err);
-    default:
-        at = world->shown_count;
-        while (at > 0 && nr_slice_compare(world->shown[at - 1].key, key) > 0) at--;
-        *at_out = at - 1;
-        return nr_iter_seek_back(iter, key, nr_random_next(random), err);
-    }
-}
-
-static void walk(const struct world *world, struct nr_iter *iter, struct nr_random *random, int steps)
-{
-    struct nori_error err;
-    size_t at = SIZE_MAX;
-    uint64_t turn = 1 + nr_random_below(random, 20);
-    bool is_backward = false;
-    for (int i = 0; i < steps; i++) {
-        if (i == 0 || !iter->entry || nr_random_below(random, 25) == 0) {
-            EXPECT_OK(seek_somewhere(world, iter, random, &at, &err), &err);
-        } else {
-            if (nr_random_below(random, turn) == 0) is_backward = !is_backward;
-            at += is_backward ? SIZE_MAX : 1;
-            EXPECT_OK(is_backward ? nr_iter_prev(iter, &err) : nr_iter_next(iter, &err), &err);
-        }
-        expect_at(world, iter, at);
-    }
+    return (struct shown){world->shown, world->shown_count, true};
 }
 
 TEST(a_reader_sees_the_newest_live_put_of_each_key_in_both_directions)
@@ -166,7 +119,7 @@ TEST(a_reader_sees_the_newest_live_put_of_each_key_in_both_directions)
         fill(&world, &random, nr_random_below(&random, round % 2 ? 100 : MAX_ENTRIES));
         find_shown(&world);
         EXPECT_OK(create(&world, &iter, &err), &err);
-        walk(&world, iter, &random, 150);
+        walk(shown_of(&world), iter, &random, 150);
         nr_iter_destroy(iter);
         EXPECT_EQ(vector_live_count, 0);
     }
@@ -202,7 +155,7 @@ TEST(an_error_of_the_source_is_reported_and_a_seek_may_follow)
             if (vector_fail_countdown) break;
             EXPECT_EQ(status, NORI_IO);
             EXPECT(!iter->entry);
-            walk(&world, iter, &random, 10);
+            walk(shown_of(&world), iter, &random, 10);
         }
         vector_fail_countdown = 0;
         nr_iter_destroy(iter);
@@ -226,7 +179,7 @@ TEST(failed_allocations_are_reported_and_a_seek_may_follow)
             is_done = status == NORI_OK;
             nr_alloc_fail_at(0);
             EXPECT(is_done || !iter->entry);
-            walk(&world, iter, &random, 50);
+            walk(shown_of(&world), iter, &random, 50);
         }
         EXPECT(is_done || status == NORI_NO_MEMORY);
         nr_iter_destroy(iter);
