@@ -40,7 +40,7 @@ FUZZ_SECONDS ?= 60
 FUZZ_BUILD := $(CURDIR)/build/c-fuzz
 LOOPS ?= 1
 # The C tests that start threads; and one or more of each layer, for memcheck, which is slow.
-CONCURRENT := test_epoch test_lock test_posix io/test_simdisk wal/test_wal test_memtable_concurrent test_block_cache \
+CONCURRENT := test_epoch test_event test_lock test_posix io/test_simdisk wal/test_wal test_memtable_concurrent test_block_cache \
 	test_table_cache test_engine_outside test_engine_threads test_ingest test_no_wait test_pressure test_kill
 REPRESENTATIVE := base/ format/ io/test_simdisk test_record test_recover test_batch memtable/test_memtable \
 	test_tombstones table/test_table test_ribbon test_edit version/test_manifest test_heat_file test_merge \

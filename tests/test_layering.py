@@ -17,9 +17,12 @@ MAX_LINES = 700
 SYSTEM_HEADER = re.compile(
     r"^(?:unistd|fcntl|dirent|poll|termios|dlfcn|sched|pwd|grp|spawn|signal|sys/.*|linux/.*|netinet/.*|pthread|semaphore)\.h$"
 )
-# Mutexes and their yield; a thread's compression contexts, freed when it ends; the binding's handler in a forked child;
+# Events; mutexes and their yield; a thread's compression contexts, freed when it ends; the binding's handler in a forked child;
 # large pages for what a scan exports.
 SYSTEM_HEADER_EXCEPTIONS = {
+    "linux/futex.h": {"base/event.c"},
+    "sys/syscall.h": {"base/event.c"},
+    "unistd.h": {"base/event.c"},
     "pthread.h": {"base/lock.h", "base/lock.c", "base/compression.c", "python/calls.c"},
     "sched.h": {"base/lock.c"},
     "sys/mman.h": {"base/alloc.c", "python/arrow_columns.c"},

@@ -5,8 +5,6 @@
 #include <errno.h>
 #include <time.h>
 
-#define TURN_US 100000u
-
 /* ---------------------------------------------------------------- order */
 
 #ifdef NR_DEBUG
@@ -271,7 +269,7 @@ nori_status nr_interrupt_ask(struct nori_error *err)
 
 static bool is_due(uint64_t time_us)
 {
-    return hook.fn != hook.asked_fn || hook.arg != hook.asked_arg || time_us - hook.asked_us >= TURN_US;
+    return hook.fn != hook.asked_fn || hook.arg != hook.asked_arg || time_us - hook.asked_us >= NR_INTERRUPT_TURN_US;
 }
 
 nori_status nr_interrupt_poll(struct nori_error *err)
@@ -297,7 +295,7 @@ nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint
             nr_cond_wait_for(cond, mutex, timeout_us);
         return NORI_OK;
     }
-    is_woken = nr_cond_wait_for(cond, mutex, NR_MIN(timeout_us, (uint64_t)TURN_US));
+    is_woken = nr_cond_wait_for(cond, mutex, NR_MIN(timeout_us, (uint64_t)NR_INTERRUPT_TURN_US));
     if (is_woken && !is_due(now_us())) return NORI_OK;
     nr_mutex_unlock(mutex);
     rc = nr_interrupt_ask(err);
@@ -305,13 +303,14 @@ nori_status nr_cond_wait_turn(struct nr_cond *cond, struct nr_mutex *mutex, uint
     return rc;
 }
 
-bool nr_cond_wait_until_due(struct nr_cond *cond, struct nr_mutex *mutex)
+bool nr_interrupt_has_hook(void)
 {
-    if (!has_hook()) {
-        nr_cond_wait(cond, mutex);
-        return true;
-    }
-    return nr_cond_wait_for(cond, mutex, TURN_US) || !is_due(now_us());
+    return has_hook();
+}
+
+bool nr_interrupt_is_due(void)
+{
+    return has_hook() && is_due(now_us());
 }
 
 void nr_thread_yield(void)

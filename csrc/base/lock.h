@@ -23,6 +23,9 @@ enum nr_lock_rank {
     NR_RANK_LEAF = 100,
 };
 
+/* The hook of a thread that waits is asked as often as this. */
+#define NR_INTERRUPT_TURN_US 100000u
+
 struct nr_mutex {
     pthread_mutex_t mutex;
     int rank;
@@ -90,8 +93,8 @@ NORI_WARN_UNUSED nori_status nr_interrupt_ask(struct nori_error *err);
 /* While held the thread's hook is not asked: its thread has work under way that nothing may come between. Returns what
  * was before. */
 bool nr_interrupt_hold(bool is_held);
-/* One turn of a wait that cannot be left to ask the hook: until woken, at most 100 ms. False: the hook is due, and
- * whoever called has to ask it. */
-bool nr_cond_wait_until_due(struct nr_cond *cond, struct nr_mutex *mutex);
+/* For waits that cannot be left to ask the hook: whether there is one, and whether it is due. */
+bool nr_interrupt_has_hook(void);
+bool nr_interrupt_is_due(void);
 
 #endif

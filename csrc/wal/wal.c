@@ -43,7 +43,6 @@ static void destroy(struct nr_wal *wal)
     nr_dir_close(wal->dir);
     nr_free(wal->scratch);
     nr_cond_destroy(&wal->created);
-    nr_cond_destroy(&wal->sync_changed);
     nr_mutex_destroy(&wal->lock);
     nr_mutex_destroy(&wal->sync_lock);
     nr_free(wal);
@@ -57,7 +56,6 @@ static nori_status create(const struct nr_wal_params *params, struct nr_wal **wa
     memset(wal, 0, sizeof(*wal));
     nr_mutex_init(&wal->sync_lock, NR_RANK_WAL_SYNC);
     nr_mutex_init(&wal->lock, NR_RANK_WAL);
-    nr_cond_init(&wal->sync_changed);
     nr_cond_init(&wal->created);
     wal->append_lock = params->append_lock;
     wal->database_id = params->database_id;

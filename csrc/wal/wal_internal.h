@@ -64,6 +64,8 @@ static inline struct nr_position nr_wal_mark_load(struct nr_wal_mark *mark, uint
     return position;
 }
 
+struct nr_sync_waiter; /* sync.c */
+
 struct nr_wal {
     /* The writer's; under the append lock. */
     struct nr_segment *current NR_GUARDED; /* By the append lock and wal.lock to change, either to read. */
@@ -96,9 +98,9 @@ struct nr_wal {
     bool mapped;
 
     struct nr_mutex sync_lock;
-    struct nr_cond sync_changed;      /* 'synced' has risen, or the leader is done. */
-    bool is_syncing NR_GUARDED;       /* By sync_lock. There is a leader. */
-    uint64_t durable_name NR_GUARDED; /* The leader's. Names up to this segment's are on disk. */
+    struct nr_sync_waiter *waiters NR_GUARDED; /* By sync_lock. In the order they came; none without a leader. */
+    bool is_syncing NR_GUARDED;                /* By sync_lock. There is a leader. */
+    uint64_t durable_name NR_GUARDED;          /* The leader's. Names up to this segment's are on disk. */
 
     struct nr_mutex lock;
     struct nr_cond created;                   /* is_creating has ended. */
