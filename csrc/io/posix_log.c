@@ -23,8 +23,9 @@
 
 #define FIRST_STEP_BYTES (16u << 10) /* An open waits for these to be on disk. */
 #define STEP_BYTES (1u << 20)
-#define ZERO_BYTES (64u << 10)
-#define ZERO_VECTORS (STEP_BYTES / ZERO_BYTES)
+/* What is written at once comes to lie in one folio of the page cache, where the system has large ones, and a store to
+ * a mapped folio makes all of it dirty: a sync would write a MiB for each record. */
+#define ZERO_BYTES (32u << 10)
 
 /* Linux 5.14; older headers lack it, older kernels say EINVAL. */
 #if defined(__linux__) && !defined(MADV_POPULATE_WRITE)
@@ -46,22 +47,10 @@ static uint8_t zeros[ZERO_BYTES];
 /* Writes zeros from 'from' on; '*to' is how far it came. */
 static int write_zeros(int fd, uint64_t from, uint64_t end, uint64_t *to)
 {
-    struct iovec vectors[ZERO_VECTORS];
-    *to = from;
-    while (*to < end) {
-        uint64_t left = end - *to;
-        int count = 0;
-        for (; count < (int)ZERO_VECTORS && left > 0; count++) {
-            vectors[count].iov_base = zeros;
-            vectors[count].iov_len = (size_t)NR_MIN(left, ZERO_BYTES);
-            left -= vectors[count].iov_len;
-        }
-        ssize_t written = pwritev(fd, vectors, count, (off_t)*to);
-        if (written < 0) {
-            if (errno == EINTR) continue;
-            return errno;
-        }
-        *to += (uint64_t)written;
+    for (*to = from; *to < end;) {
+        ssize_t written = pwrite(fd, zeros, (size_t)NR_MIN(end - *to, ZERO_BYTES - *to % ZERO_BYTES), (off_t)*to);
+        if (written < 0 && errno != EINTR) return errno;
+        if (written > 0) *to += (uint64_t)written;
     }
     return 0;
 }
