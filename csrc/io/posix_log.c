@@ -21,7 +21,7 @@
 #include "io/path.h"
 #include "io/posix.h"
 
-#define FIRST_STEP_BYTES (16u << 10) /* An open waits for these to be on disk. */
+#define FIRST_STEP_BYTES (64u << 10) /* An open waits for these to be on disk. */
 #define STEP_BYTES (1u << 20)
 /* What is written at once comes to lie in one folio of the page cache, where the system has large ones, and a store to
  * a mapped folio makes all of it dirty: a sync would write a MiB for each record. */
