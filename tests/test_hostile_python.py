@@ -335,11 +335,13 @@ def test_engines_in_collections_callbacks_and_traces(path: Path) -> None:
             for name, call in CALLS.items():
                 before = turns[0]
                 call(db)
-                if name in ("iter", "batches"):
+                # From 3.12 on a collection waits for the next bytecode, and so comes between calls from C.
+                if name in ("iter", "batches") and sys.version_info < (3, 12):
                     assert turns[0] > before
         finally:
             gc.set_threshold(*thresholds)
             gc.callbacks.remove(use)
+        assert turns[0] > 0
         old = sys.gettrace()
         sys.settrace(lambda *_: use())
         try:
