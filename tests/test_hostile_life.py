@@ -12,7 +12,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -48,33 +48,55 @@ class Interrupted(Exception):
     pass
 
 
+class Alarm:
+    """Raises Interrupted within after(), at most once, and never behind it: a signal that Python notices late is dropped."""
+
+    def __init__(self) -> None:
+        self.armed = False
+
+    def __enter__(self) -> Alarm:
+        self.old = signal.signal(signal.SIGALRM, self.ring)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGALRM, self.old)
+
+    def ring(self, *_: object) -> None:
+        if self.armed:
+            self.armed = False
+            raise Interrupted
+
+    @contextmanager
+    def after(self, seconds: float) -> Iterator[None]:
+        try:
+            self.armed = True
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            yield
+        finally:
+            self.armed = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals")
 @pytest.mark.parametrize("durability", ["os", "sync"])
 def test_a_storm_of_interrupts_loses_and_invents_nothing(path: Path, durability: str) -> None:
     """Each write that raises says whether it may have happened; each that returned did."""
     options: Any = {"wal__durability": durability, "memtable__flush_trigger_bytes": 64 << 10, "level1_bytes": 64 << 10}
     options |= {"wal__segment_bytes": 64 << 10, "l0__max_files": 4, "l0__soft_throttle_threshold": 2}
-    certain: dict[bytes, bytes | None] = {}
     maybe: dict[bytes, set[bytes | None]] = {}
     hits = 0
-
-    def interrupt(*_: object) -> None:
-        raise Interrupted
-
     db = nori_lsm.open(path, **options)
-    old = signal.signal(signal.SIGALRM, interrupt)
     deadline = time.monotonic() + 3
     number = 0
-    try:
+    with Alarm() as alarm:
         while time.monotonic() < deadline or hits < 50:
             assert time.monotonic() < deadline + 60
             number += 1
             key, value = b"%03d" % (number % 400), b"%d" % number + bytes(number % 7 * 300)
-            before = maybe.get(key, {certain.get(key)})
+            before = maybe.get(key, {None})
             after: bytes | None = value
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0.0001 + number % 13 * 0.0001)
-                try:
+                with alarm.after(0.0001 + number % 13 * 0.0001):
                     if number % 5 == 0:
                         after = None
                         db.delete(key)
@@ -88,8 +110,6 @@ def test_a_storm_of_interrupts_loses_and_invents_nothing(path: Path, durability:
                     maybe[key] = {after}
                     if number % 50 == 0:
                         len(db), list(db.scan(limit=20)), db.flush(), db.compact()
-                finally:
-                    signal.setitimer(signal.ITIMER_REAL, 0)
             except Interrupted as error:
                 hits += 1
                 if maybe.get(key) != {after}:
@@ -99,9 +119,6 @@ def test_a_storm_of_interrupts_loses_and_invents_nothing(path: Path, durability:
         assert db.stats().poisoned is None
         check(dict(db), maybe)
         db.close()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
     with nori_lsm.open(path) as db:
         check(dict(db), maybe)
         assert db.verify().ok
@@ -115,25 +132,14 @@ def check(found: dict[bytes, bytes], maybe: dict[bytes, set[bytes | None]]) -> N
 
 @pytest.mark.skipif(threading.current_thread() is not threading.main_thread(), reason="signals")
 def test_close_may_be_interrupted_and_repeated(path: Path) -> None:
-    def interrupt(*_: object) -> None:
-        raise Interrupted
-
-    old = signal.signal(signal.SIGALRM, interrupt)
-    try:
+    with Alarm() as alarm:
         for turn in range(20):
             db = nori_lsm.open(path, memtable__flush_trigger_bytes=1 << 20)
             db.update((b"%06d" % number, bytes(100)) for number in range(3000))
             while not db.closed:
-                with suppress(Interrupted):
-                    signal.setitimer(signal.ITIMER_REAL, 0.0002 + turn * 0.0003)
-                    try:
-                        db.close()
-                    finally:
-                        signal.setitimer(signal.ITIMER_REAL, 0)
+                with suppress(Interrupted), alarm.after(0.0002 + turn * 0.0003):
+                    db.close()
             db.close()
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, old)
     with nori_lsm.open(path) as db:
         assert len(db) == 3000
 
