@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--quick", action="store_true", help="one round of 100000 keys, without what takes long")
     parser.add_argument("--n", type=positive, help="keys (default: 1000000)")
     parser.add_argument("--value-bytes", type=positive, default=100, help="bytes of a value (default: 100)")
+    parser.add_argument("--cache-mib", type=positive, help="block cache (default: each engine's, tuned ones 512)")
     parser.add_argument("--repeat", type=positive, help="rounds (default: 5); tables show medians and the spread")
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(ENGINES)}")
     parser.add_argument("--workloads", help=f"comma-separated, of {', '.join(WORKLOADS)}")
@@ -58,6 +59,7 @@ def main() -> int:
             value_bytes=args.value_bytes,
             rounds=args.repeat or (1 if args.quick else 5),
             directory=Path(directory),
+            cache_mib=args.cache_mib,
         )
     results.save(args.output)
     text = markdown(results)

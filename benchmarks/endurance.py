@@ -16,7 +16,7 @@ from typing import Any
 from . import data
 from .__main__ import RESULTS, positive
 from .engines import ENGINES
-from .measure import status_bytes
+from .measure import disk_bytes, status_bytes
 from .report import table
 from .runner import machine
 
@@ -48,16 +48,6 @@ def steps(count: int, seed: int) -> Iterator[tuple[bytes, int]]:
         skewed = data.zipf(count, DRAWN // 2, dice.randrange(1 << 30))
         keys = data.keys([number for pair in zip(uniform, skewed, strict=True) for number in pair])
         yield from zip(keys, dice.choices(range(1000), k=DRAWN), strict=True)
-
-
-def disk_bytes(path: Path) -> int:
-    total = 0
-    for file in path.rglob("*"):
-        try:
-            total += file.stat().st_blocks * 512
-        except FileNotFoundError:  # Merged away meanwhile.
-            pass
-    return total
 
 
 def endure(engine_name: str, path: Path, count: int, minutes: float, seed: int) -> list[Span]:

@@ -22,14 +22,15 @@ class Operations(NamedTuple):
 
 
 class Engine(ABC):
-    """One open database. 'small' asks for budgets of about 48 MiB in all (the memory workload)."""
+    """One open database. 'small' asks for budgets of about 48 MiB in all (the memory workload), 'cache_mib' for a
+    block cache of that size, where the engine has one and is not left with its defaults."""
 
     package: str
     workloads: frozenset[str] | None = None  # None: all.
     small_budget: int | None = None  # Bytes, where the engine has budgets.
 
-    def __init__(self, path: str, *, small: bool = False, sync: bool = False) -> None:
-        self.path, self.small, self.sync = path, small, sync
+    def __init__(self, path: str, *, small: bool = False, sync: bool = False, cache_mib: int | None = None) -> None:
+        self.path, self.small, self.sync, self.cache_mib = path, small, sync, cache_mib
         self.db: Any = None
         self.open()
 

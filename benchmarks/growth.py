@@ -68,6 +68,7 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.growth", description=__doc__)
     parser.add_argument("--sizes", default=SIZES, help=f"keys, comma-separated (default: {SIZES})")
     parser.add_argument("--value-bytes", type=positive, default=100, help="bytes of a value (default: 100)")
+    parser.add_argument("--cache-mib", type=positive, help="block cache (default: each engine's, tuned ones 512)")
     parser.add_argument("--repeat", type=positive, default=1, help="rounds of each size (default: 1)")
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(ENGINES)} (default: {','.join(USUAL)})")
     parser.add_argument("--dir", type=Path, help="where databases are made; on the disk to be measured")
@@ -92,6 +93,7 @@ def main() -> int:
                     value_bytes=args.value_bytes,
                     rounds=args.repeat,
                     directory=Path(directory),
+                    cache_mib=args.cache_mib,
                 )
             )
     args.output.write_text(json.dumps([asdict(results) for results in grown], indent=1) + "\n")

@@ -4,6 +4,7 @@ import gc
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -20,6 +21,10 @@ class Measured:
     anonymous_bytes: int | None = None
     resident_bytes: int | None = None
     latency_micros: dict[str, float] | None = None  # Of single calls, where they were timed one by one.
+    user_bytes: int | None = None  # Keys and values written, where what reached the disk was counted:
+    written_bytes: int | None = None  # until nothing more was written,
+    space_bytes: int | None = None  # and what the files take then,
+    raw_bytes: int | None = None  # of so many bytes of keys and values.
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -37,6 +42,31 @@ def status_bytes(*names: str) -> dict[str, int]:
     except OSError:
         pass
     return found
+
+
+def system_io() -> dict[str, int]:
+    """/proc/self/io; nothing where there is no such file."""
+    try:
+        with open("/proc/self/io") as lines:
+            return {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
+    except OSError:
+        return {}
+
+
+def dirtied_bytes(seen: dict[str, int]) -> int:
+    """Of pages made dirty, those of mappings too, less what was never written back."""
+    return seen.get("write_bytes", 0) - seen.get("cancelled_write_bytes", 0)
+
+
+def disk_bytes(path: Path) -> int:
+    """What the files below a directory take."""
+    total = 0
+    for file in path.rglob("*"):
+        try:
+            total += file.stat().st_blocks * 512
+        except FileNotFoundError:  # Merged away meanwhile.
+            pass
+    return total
 
 
 def reset_peak() -> None:

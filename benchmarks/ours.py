@@ -20,6 +20,8 @@ class Nori(Engine):
         overrides: dict[str, Any] = {f"resources__{name}_mib": size for name, size in budgets.items()}
         if self.small:
             overrides["memtable__flush_trigger_bytes"] = 6 * MIB
+        elif self.cache_mib:
+            overrides["resources__block_cache_mib"] = self.cache_mib
         self.db = nori_lsm.open(self.path, **self.overrides, **overrides)
 
     def close(self) -> None:

@@ -9,8 +9,12 @@ from typing import Any
 from .engine import MIB, Engine, Operations, Pair, count_absent
 
 TUNED_MEMTABLE = 64 * MIB
-TUNED_CACHE = 512 * MIB
+TUNED_CACHE_MIB, SMALL_CACHE_MIB = 512, 24
 BLOOM_BITS = 10
+
+
+def cache_bytes(engine: Engine) -> int:
+    return (SMALL_CACHE_MIB if engine.small else engine.cache_mib or TUNED_CACHE_MIB) * MIB
 
 
 class Rocks(Engine):
@@ -26,7 +30,7 @@ class Rocks(Engine):
         options.set_write_buffer_size(6 * MIB if self.small else TUNED_MEMTABLE)
         options.set_compression_type(DBCompressionType.lz4())
         blocks = BlockBasedOptions()
-        blocks.set_block_cache(Cache(24 * MIB if self.small else TUNED_CACHE))
+        blocks.set_block_cache(Cache(cache_bytes(self)))
         blocks.set_bloom_filter(BLOOM_BITS, False)
         if self.small:
             blocks.set_cache_index_and_filter_blocks(True)
@@ -101,12 +105,14 @@ class RocksTuned(Rocks):
 
 class Plyvel(Engine):
     package = "plyvel"
-    options: dict[str, Any] = {}
+
+    def options(self) -> dict[str, Any]:
+        return {}
 
     def open(self) -> None:
         import plyvel
 
-        self.db = plyvel.DB(self.path, create_if_missing=True, **self.options)
+        self.db = plyvel.DB(self.path, create_if_missing=True, **self.options())
 
     def close(self) -> None:
         self.db.close()
@@ -165,11 +171,12 @@ class Plyvel(Engine):
 
 
 class PlyvelTuned(Plyvel):
-    options = {
-        "write_buffer_size": TUNED_MEMTABLE,
-        "lru_cache_size": TUNED_CACHE,
-        "bloom_filter_bits": BLOOM_BITS,
-    }
+    def options(self) -> dict[str, Any]:
+        return {
+            "write_buffer_size": TUNED_MEMTABLE,
+            "lru_cache_size": cache_bytes(self),
+            "bloom_filter_bits": BLOOM_BITS,
+        }
 
 
 class Lmdb(Engine):
@@ -293,7 +300,7 @@ class Sqlite(Engine):
         self.execute = self.db.execute
         self.execute("PRAGMA journal_mode = WAL")
         self.execute(f"PRAGMA synchronous = {'FULL' if self.sync else 'OFF'}")
-        self.execute(f"PRAGMA cache_size = -{(24 * MIB if self.small else TUNED_CACHE) // 1024}")
+        self.execute(f"PRAGMA cache_size = -{cache_bytes(self) // 1024}")
         self.execute("CREATE TABLE IF NOT EXISTS pairs (key BLOB PRIMARY KEY, value BLOB) WITHOUT ROWID")
         self.lock = threading.Lock()
 

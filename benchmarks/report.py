@@ -134,6 +134,19 @@ def small_memory(rows: list[dict[str, Any]]) -> list[str]:
     ]
 
 
+def amplification(results: Results) -> str:
+    """What overwriting all of it wrote and takes, medians of the rounds."""
+    rows = []
+    for name in results.versions:
+        churned = [row for row in results.rows if row["engine"] == name and row["workload"] == "churn"]
+        if churned:
+            written = median(row["written_bytes"] / row["user_bytes"] for row in churned)
+            space = median(row["space_bytes"] / row["raw_bytes"] for row in churned)
+            rows.append([name, f"{written:.2f}", f"{space:.2f}"])
+    header = ["churn", "written, of keys and values", "space, of what is there"]
+    return table(header, rows)
+
+
 def markdown(results: Results) -> str:
     settings, machine = results.settings, results.machine
     present = {row["workload"] for row in results.rows}
@@ -149,6 +162,8 @@ def markdown(results: Results) -> str:
         micros(results),
         memory(results),
     ]
+    if "churn" in present:
+        parts.append(amplification(results))
     if results.failures:
         parts.append("Failed:\n\n" + "\n".join(failure_text(row) for row in results.failures))
     return "\n\n".join(parts) + "\n"

@@ -25,6 +25,7 @@ class Spec:
     value_bytes: int
     seed: int
     directory: str
+    cache_mib: int | None = None
 
     @property
     def shared_path(self) -> str:
@@ -44,7 +45,7 @@ def expect(what: str, got: int, wanted: int) -> None:
 def opened(spec: Spec, path: str, *, fresh: bool, **options: bool) -> Engine:
     if fresh:
         shutil.rmtree(path, ignore_errors=True)
-    return ENGINES[spec.engine](path, **options)
+    return ENGINES[spec.engine](path, cache_mib=spec.cache_mib, **options)
 
 
 def warmed(spec: Spec, path: str) -> Engine:

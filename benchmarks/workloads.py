@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from . import basic, mixes
+from . import basic, churn, mixes
 from .measure import Measured
 from .stage import Spec
 
@@ -24,9 +24,10 @@ STAGES: dict[str, tuple[Stage, tuple[str, ...]]] = {
     "readmem": (basic.readmem, ("readmem",)),
     "fillsync1": (basic.fillsync1, ("fillsync1",)),
     "fillsync16": (basic.fillsync16, ("fillsync16",)),
+    "churn": (churn.churn, ("churn",)),
     "memory": (basic.memory, ("memory",)),
 }
 NEEDS = {stage: "fillrandom" for stage in ("read", "groups", "reopen", "ranges", "overwrite", "ycsb", "updates")}
 WORKLOADS = [name for _stage, names in STAGES.values() for name in names]
 # Without those that take long or say little of small databases.
-QUICK = [name for name in WORKLOADS if name not in ("memory", "fillsync16", "readthreads1", "open_crashed")]
+QUICK = [name for name in WORKLOADS if name not in ("memory", "churn", "fillsync16", "readthreads1", "open_crashed")]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from benchmarks import data
+from benchmarks.measure import dirtied_bytes, system_io
 
 from .spec import FANOUT, MIB, Spec
 
@@ -42,14 +43,6 @@ class Counters:
     @property
     def tree_bytes(self) -> int:
         return self.flush_bytes + self.compaction_bytes + self.manifest_bytes
-
-
-def system_io() -> dict[str, int]:
-    try:
-        with open("/proc/self/io") as lines:
-            return {name: int(value) for name, _, value in (line.partition(":") for line in lines)}
-    except OSError:
-        return {}
 
 
 def file_bytes(path: str, suffix: str = "", prefix: str = "") -> int:
@@ -107,7 +100,7 @@ class Store(ABC):
     def with_system(self, counters: Counters) -> Counters:
         seen = system_io()
         counters.system_written = seen.get("wchar", 0)
-        counters.system_dirtied = seen.get("write_bytes", 0) - seen.get("cancelled_write_bytes", 0)
+        counters.system_dirtied = dirtied_bytes(seen)
         return counters
 
 
