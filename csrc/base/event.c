@@ -45,6 +45,7 @@ static bool take(struct nr_event *event)
 
 static bool wait_until(struct nr_event *event, const struct timespec *until)
 {
+    nr_expect_unlocked();
     while (!take(event)) {
         if (!sleep_while(&event->is_set, 0, until)) return take(event);
     }
@@ -91,6 +92,7 @@ void nr_event_set(struct nr_event *event)
 
 void nr_event_wait(struct nr_event *event)
 {
+    nr_expect_unlocked();
     nr_mutex_lock(&event->mutex);
     while (!event->is_set) nr_cond_wait(&event->cond, &event->mutex);
     event->is_set = false;
@@ -100,6 +102,7 @@ void nr_event_wait(struct nr_event *event)
 bool nr_event_wait_for(struct nr_event *event, uint64_t timeout_us)
 {
     bool is_in_time = true;
+    nr_expect_unlocked();
     nr_mutex_lock(&event->mutex);
     while (!event->is_set && is_in_time) is_in_time = nr_cond_wait_for(&event->cond, &event->mutex, timeout_us);
     bool was_set = event->is_set;

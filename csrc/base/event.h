@@ -26,7 +26,7 @@ void nr_event_init(struct nr_event *event);
 void nr_event_destroy(struct nr_event *event);
 /* Once for each wait. The waiter may be gone when this returns. */
 void nr_event_set(struct nr_event *event);
-/* Until it is set, which it is not any more then. */
+/* Until it is set, which it is not any more then. Who waits holds no mutex: who sets it may want one. */
 void nr_event_wait(struct nr_event *event);
 /* At most so long, of real time that no clock's step changes; false when it ran out. */
 bool nr_event_wait_for(struct nr_event *event, uint64_t timeout_us);

@@ -130,11 +130,6 @@ void nr_slot_list_destroy(struct nr_slot_list *list)
     nr_free(list);
 }
 
-size_t nr_slot_list_count(const struct nr_slot_list *list)
-{
-    return list->slot_count;
-}
-
 struct nr_slot_place nr_slot_list_find(const struct nr_slot_list *list, nori_slice key)
 {
     /* The last that begins at or below the key: of parts, then of slots. The first begins below all keys. */

@@ -20,7 +20,6 @@ NORI_WARN_UNUSED nori_status nr_slot_list_create(const struct nr_level *level, s
                                                  struct nori_error *err);
 void nr_slot_list_destroy(struct nr_slot_list *list); /* NULL is fine. */
 
-size_t nr_slot_list_count(const struct nr_slot_list *list);
 struct nr_slot_place nr_slot_list_find(const struct nr_slot_list *list, nori_slice key); /* The slot that covers it. */
 struct nr_slot *nr_slot_list_at(const struct nr_slot_list *list, struct nr_slot_place place); /* NULL: past the last. */
 struct nr_slot_place nr_slot_list_next(const struct nr_slot_list *list, struct nr_slot_place place);
