@@ -9,6 +9,8 @@
 #include <zstd_errors.h>
 
 #define ZSTD_LEVEL 3
+#define LZ4_MOST_PER_BYTE 255u    /* A byte of a length. */
+#define ZSTD_LEAST_BLOCK_BYTES 4u /* The header, and the byte that is repeated. */
 
 /* zstd contexts are large and dear to set up, so each thread keeps its own until it ends. They come from zstd's own
  * malloc: they outlive every engine and are nobody's to count. */
@@ -136,6 +138,20 @@ nori_status nr_compress(int compression, nori_slice input, uint8_t *out, size_t 
     if (*size_out > input.size - saved_at_least) *size_out = 0;
 out:
     return rc;
+}
+
+uint64_t nr_decompress_bound(int compression, size_t size)
+{
+    switch (compression) {
+    case NORI_COMPRESSION_NONE:
+        return size;
+    case NORI_COMPRESSION_LZ4:
+        return (uint64_t)size * LZ4_MOST_PER_BYTE;
+    case NORI_COMPRESSION_ZSTD:
+        return (uint64_t)size / ZSTD_LEAST_BLOCK_BYTES * ZSTD_BLOCKSIZE_MAX;
+    default:
+        return 0;
+    }
 }
 
 static bool decompress_lz4(nori_slice input, uint8_t *out, size_t size)

@@ -9,6 +9,8 @@ size_t nr_compress_bound(int compression, size_t size);
 /* Compresses into 'out'. '*size_out' is 0 when it does not shrink by at least an eighth: store it raw. */
 NORI_WARN_UNUSED nori_status nr_compress(int compression, nori_slice input, uint8_t *out, size_t capacity,
                                          size_t *size_out, struct nori_error *err);
+/* No 'size' bytes decompress to more: what claims to is refused before it is given memory. */
+uint64_t nr_decompress_bound(int compression, size_t size);
 /* Exactly 'size' bytes into 'out'. False if the input is not that. */
 bool nr_decompress(int compression, nori_slice input, uint8_t *out, size_t size);
 

@@ -3,6 +3,7 @@
 #include "base/alloc.h"
 #include "base/checksum.h"
 #include "base/coding.h"
+#include "base/compression.h"
 
 void nr_trailer_put(uint8_t *payload, size_t payload_size, int compression, uint32_t size, uint64_t seed)
 {
@@ -31,7 +32,9 @@ const char *nr_trailer_check(nori_slice stored, uint64_t seed, int *compression_
         return *size_out == payload_size ? NULL : "its length does not match";
     case NORI_COMPRESSION_LZ4:
     case NORI_COMPRESSION_ZSTD:
-        return *size_out <= NR_MAX_COMPRESSED_BLOCK_BYTES ? NULL : "it claims to be too large";
+        if (*size_out > NR_MAX_COMPRESSED_BLOCK_BYTES) return "it claims to be too large";
+        return *size_out <= nr_decompress_bound(*compression_out, payload_size) ? NULL
+                                                                                : "it claims what cannot be in it";
     default:
         return "its compression is not known";
     }

@@ -32,6 +32,27 @@ TEST(blocks_survive_a_round_trip)
     }
 }
 
+/* What packs best: one byte again and again. */
+TEST(nothing_decompresses_to_more_than_its_bound)
+{
+    for (size_t i = 0; i < NR_ARRAY_LEN(kinds); i++) {
+        for (size_t size = 64; size <= (8u << 20); size *= 2) {
+            struct nori_error err;
+            size_t packed_size, capacity = nr_compress_bound(kinds[i], size);
+            uint8_t *input = nr_calloc(1, size), *packed = nr_alloc(capacity);
+            EXPECT(input && packed);
+            EXPECT_OK(nr_compress(kinds[i], nr_slice(input, size), packed, capacity, &packed_size, &err), &err);
+            EXPECT(packed_size > 0 && size <= nr_decompress_bound(kinds[i], packed_size));
+            nr_free(input);
+            nr_free(packed);
+        }
+    }
+    EXPECT_EQ(nr_decompress_bound(NORI_COMPRESSION_LZ4, 100), 25500);
+    EXPECT_EQ(nr_decompress_bound(NORI_COMPRESSION_ZSTD, 100), 25 * (128 << 10));
+    EXPECT_EQ(nr_decompress_bound(NORI_COMPRESSION_NONE, 100), 100);
+    EXPECT_EQ(nr_decompress_bound(200, 100), 0);
+}
+
 TEST(what_does_not_shrink_by_an_eighth_is_left_raw)
 {
     struct nr_random random;
