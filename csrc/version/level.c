@@ -19,6 +19,31 @@ out:
     return rc;
 }
 
+static bool is_over_any(const struct nr_table_slice *slice, struct nr_run *const *runs, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (nr_run_overlaps(runs[i], slice->start, slice->end)) return true;
+    return false;
+}
+
+/* What of a run is of keys of which the older ones have nothing: those counted as fresh when its tables were written,
+ * and all of tables that lie beside what is older, as where keys rise; tombstones there hide nothing. */
+static uint64_t sum_bottom_bytes(const struct nr_run *run, struct nr_run *const *older, size_t older_count)
+{
+    uint64_t bytes = 0;
+    if (older_count == 0) return run->bytes;
+    for (size_t i = 0; i < run->slice_count; i++) {
+        const struct nr_table_slice *slice = &run->slices[i];
+        if (is_over_any(slice, older, older_count))
+            bytes += nr_table_slice_fresh_bytes(slice);
+        else if (slice->entries > 0)
+            bytes +=
+                (uint64_t)((double)slice->bytes * (double)(slice->entries - NR_MIN(slice->deletes, slice->entries)) /
+                           (double)slice->entries);
+    }
+    return bytes;
+}
+
 nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, uint64_t slot_id, nori_slice start,
                                 struct nr_bound end, uint32_t k_max, struct nr_run *const *runs, size_t run_count,
                                 struct nr_slot **slot_out, struct nori_error *err)
@@ -43,7 +68,7 @@ nori_status nr_slot_create_with(struct nr_activity *activity, uint32_t level, ui
         slot->entries += runs[i]->entries;
         slot->tombstones += runs[i]->deletes + runs[i]->ranges;
         slot->due_ms = NR_MIN(slot->due_ms, runs[i]->due_ms);
-        slot->bottom_bytes += i + 1 < run_count ? runs[i]->fresh_bytes : runs[i]->bytes;
+        slot->bottom_bytes += sum_bottom_bytes(runs[i], runs + i + 1, run_count - i - 1);
     }
     slot->held_bytes = slot->bytes;
     uint8_t *keys = (uint8_t *)slot + head_bytes;

@@ -13,6 +13,13 @@ static nori_slice copy_key(uint8_t **out, nori_slice key)
     return copy;
 }
 
+uint64_t nr_table_slice_fresh_bytes(const struct nr_table_slice *slice)
+{
+    const struct nr_table_properties *properties = &slice->file->properties;
+    if (properties->fresh_count == 0) return 0;
+    return (uint64_t)((double)slice->bytes * (double)properties->fresh_count / (double)properties->entry_count);
+}
+
 static void add_slice(struct nr_run *run, size_t index, const struct nr_table_slice *slice, uint8_t **keys)
 {
     const struct nr_table_properties *properties = &slice->file->properties;
@@ -26,9 +33,7 @@ static void add_slice(struct nr_run *run, size_t index, const struct nr_table_sl
     run->entries += slice->entries;
     run->deletes += slice->deletes;
     run->ranges += slice->ranges;
-    if (properties->fresh_count > 0)
-        run->fresh_bytes +=
-            (uint64_t)((double)slice->bytes * (double)properties->fresh_count / (double)properties->entry_count);
+    run->fresh_bytes += nr_table_slice_fresh_bytes(slice);
     run->due_ms = NR_MIN(run->due_ms, nr_properties_due_ms(properties));
     if (index == 0 || properties->largest_sequence > run->largest_sequence)
         run->largest_sequence = properties->largest_sequence;

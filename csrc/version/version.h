@@ -76,6 +76,9 @@ struct nr_run {
     struct nr_table_slice slices[]; /* Ascending, not overlapping. Keys and the index live behind the array. */
 };
 
+/* Of keys of which there was nothing older when the table was written, as far as that was counted. Pro rata. */
+uint64_t nr_table_slice_fresh_bytes(const struct nr_table_slice *slice);
+
 /* 'slices' are copied, their files refed, their keys copied. Bytes and counts as given. At least one slice. */
 NORI_WARN_UNUSED nori_status nr_run_create(uint64_t run_id, const struct nr_table_slice *slices, size_t count,
                                            struct nr_run **run_out, struct nori_error *err);
@@ -120,7 +123,7 @@ struct nr_slot {
     uint32_t k_max;      /* Most runs aimed at; 0: not decided yet. */
     uint64_t bytes;      /* Sums over the runs. */
     uint64_t entries;
-    uint64_t bottom_bytes;        /* Of keys of which the slot has nothing older: the oldest run's, and fresh ones. */
+    uint64_t bottom_bytes;        /* Of keys of which the slot has nothing older, as far as that is known. */
     uint64_t held_bytes;          /* Of files, by its slices: references.h. */
     uint64_t tombstones;          /* Deletes and ranges, likewise summed. */
     uint64_t due_ms;              /* The runs' first. */

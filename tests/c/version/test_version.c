@@ -208,6 +208,34 @@ TEST(a_file_in_many_slices_counts_once_and_roughly_when_there_is_no_memory_to_te
     nr_version_unref(version);
 }
 
+/* A tenth of what the fixture's runs hold are deletes. */
+static uint64_t bottom_bytes_of(struct nr_run **newest_first, size_t count)
+{
+    struct nr_slot *slot;
+    EXPECT_OK(nr_slot_create(1, 30, guard_at(0), bound_at(KEY_COUNT), 4, newest_first, count, &slot, &err), &err);
+    uint64_t bytes = slot->bottom_bytes;
+    nr_slot_unref(slot);
+    return bytes;
+}
+
+TEST(what_lies_beside_all_that_is_older_hides_nothing)
+{
+    struct nr_run *low = make_run(&universe, 1, 0, 10, 1, 2, 1), *high = make_run(&universe, 2, 10, 20, 3, 4, 1);
+    struct nr_run *across = make_run(&universe, 3, 9, 12, 5, 6, 1), *pieces[2], *parts;
+    EXPECT_EQ(bottom_bytes_of(&low, 1), 1000);
+    EXPECT_EQ(bottom_bytes_of((struct nr_run *[]){high, low}, 2), 1000 + 900);
+    EXPECT_EQ(bottom_bytes_of((struct nr_run *[]){across, low}, 2), 1000);
+    EXPECT_EQ(bottom_bytes_of((struct nr_run *[]){across, high, low}, 3), 1000 + 900);
+    /* Slice by slice, beside each of the older runs. */
+    pieces[0] = make_run(&universe, 4, 5, 8, 7, 8, 1);
+    pieces[1] = make_run(&universe, 5, 30, 32, 7, 8, 1);
+    EXPECT_OK(nr_run_concatenate(pieces, 2, 6, &parts, &err), &err);
+    EXPECT_EQ(bottom_bytes_of((struct nr_run *[]){parts, high, low}, 3), 1000 + 900 + 180);
+    EXPECT_EQ(bottom_bytes_of((struct nr_run *[]){parts, high}, 2), 1000 + 270 + 180);
+    struct nr_run *all[] = {low, high, across, pieces[0], pieces[1], parts};
+    for (size_t i = 0; i < NR_ARRAY_LEN(all); i++) nr_run_unref(all[i]);
+}
+
 TEST(new_levels_are_cut_like_the_deepest_and_have_ids_of_their_own)
 {
     struct nr_version *version = make_version(2), *deeper;
