@@ -77,7 +77,7 @@ debug-build:
 	@test -n "$(DEBUG_PYTHON)" || { echo "There is no debug build of CPython here (Debian: apt install python3-dbg)"; exit 1; }
 	@$(MAKE) --silent --no-print-directory PYTHON=$(DEBUG_PYTHON) VENV=$(DEBUG_VENV) build $(DEBUG_VENV)/.debug-tools
 $(DEBUG_VENV)/.debug-tools:
-	@$(PIP) install pytest hypothesis xxhash lz4 zstandard
+	@$(PIP) install pytest hypothesis xxhash lz4 zstandard fsspec
 	@touch $@
 
 bench: build
@@ -97,7 +97,7 @@ $(VENV)/.built: $(SOURCES)
 	@touch $@
 
 $(VENV)/.test-tools: Makefile
-	@$(PIP) install pytest hypothesis xxhash lz4 zstandard
+	@$(PIP) install pytest hypothesis xxhash lz4 zstandard fsspec
 	@$(PIP) install matplotlib || echo "No matplotlib here: the tests of pictures and of the notebook are skipped"
 	@for library in pyarrow polars; do $(PIP) install --only-binary :all: $$library || \
 		echo "No $$library here: the tests that use it are skipped"; done

@@ -7,13 +7,17 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
 
 import nori_lsm
 from nori_lsm._terminal import ProgressBar, format_bytes, format_key, format_table
 from nori_lsm.reports import Finding, Progress, RepairFinding, RepairReport, VerifyReport
 from nori_lsm.stats import COUNTERS, Slot, Stats
 
-__all__ = ["everything", "levels", "overview", "progress", "repaired", "verified", "watch"]
+if TYPE_CHECKING:
+    from nori_lsm.backup import Backup
+
+__all__ = ["backed_up", "everything", "levels", "overview", "progress", "repaired", "verified", "watch"]
 
 _HEAT_CHARACTERS = 10
 _CLEAR = "\x1b[H\x1b[2J"
@@ -173,6 +177,11 @@ def verified(report: VerifyReport) -> str:
     read = f"read {report.files:,} files, {report.blocks:,} blocks, {report.entries:,} entries: "
     found = "nothing is wrong" if report.ok else f"{len(report.findings):,} findings"
     return "\n".join([*map(_finding, report.findings), read + found])
+
+
+def backed_up(made: Backup) -> str:
+    new = f"{made.new_files:,} of {made.files:,} files new, {format_bytes(made.new_bytes)} of {format_bytes(made.bytes)}"
+    return f"backup {made.number}, of sequence {made.sequence:,}: {new}"
 
 
 _BASES = {

@@ -82,6 +82,18 @@ def build_parser() -> argparse.ArgumentParser:
     repair.add_argument("--json", action="store_true", help="the report as JSON")
     repair.set_defaults(run=run_repair, failure=2)
 
+    backup = commands.add_parser("backup", help="copy what is new of a database to a directory or URL that fsspec knows")
+    backup.add_argument("path")
+    backup.add_argument("url", help="where this database's backups are")
+    backup.add_argument("--keep", type=int, metavar="N", help="then remove all but the newest N")
+    backup.set_defaults(run=run_backup)
+
+    restore = commands.add_parser("restore", help="make a database of a backup, every byte checked")
+    restore.add_argument("url")
+    restore.add_argument("path", help="where the database is made")
+    restore.add_argument("--number", type=int, metavar="N", help="of the backup; default: the newest")
+    restore.set_defaults(run=run_restore)
+
     dump = commands.add_parser("dump", help="what a single file of a database holds, read without the engine")
     dump.add_argument("file", help="CURRENT, HEAT, a manifest, a table, or a segment of the log")
     dump.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -159,6 +171,30 @@ def run_repair(options: argparse.Namespace) -> int:
         )
     print(json.dumps(report.to_dict(), indent=2, default=format_key) if options.json else _show.repaired(report))
     return 0 if report.ok else 1
+
+
+def run_backup(options: argparse.Namespace) -> int:
+    from nori_lsm import _show
+    from nori_lsm.backup import backup, prune
+
+    if options.keep is not None and options.keep < 1:
+        raise ValueError(f"--keep is {options.keep}, must be at least 1")
+    with nori_lsm.open(options.path, create=False) as db, _show.progress() as progress:
+        made = backup(db, options.url, progress=progress)
+    print(_show.backed_up(made))
+    if options.keep is not None:
+        prune(options.url, keep=options.keep)
+    return 0
+
+
+def run_restore(options: argparse.Namespace) -> int:
+    from nori_lsm import _show
+    from nori_lsm.backup import restore
+
+    with _show.progress() as progress:
+        made = restore(options.url, options.path, number=options.number, progress=progress)
+    print(_show.backed_up(made))
+    return 0
 
 
 def run_dump(options: argparse.Namespace) -> int:
