@@ -17,7 +17,7 @@ size_t nr_guards_parts(const struct nr_guard_slot *slot, const struct nr_guard_s
     if (slot->bytes / SPLIT_SHARES > share->bytes)
         return (size_t)NR_MIN(slot->bytes / share->bytes, (uint64_t)NR_GUARDS_MAX_PARTS);
     bool is_large = slot->bytes >= share->bytes / SMALL_DIVISOR;
-    bool is_hot = slot->heat > 0 && slot->heat >= share->heat;
+    bool is_hot = slot->heat >= NR_MAX(share->heat, NR_GUARDS_LEAST_HEAT);
     return is_large && is_hot && slot->skew >= MIN_SKEW ? 2 : 0;
 }
 

@@ -12,6 +12,8 @@
 #define NR_GUARDS_MAX_PARTS 64 /* Of one cut, or of one join. */
 
 #define NR_GUARDS_MIN_READS 256 /* Sampled ones. Fewer say nothing of where reads lie. */
+/* Of a slot with a smaller part of the reads a sketch holds less than eight keys: how they lie inside is noise. */
+#define NR_GUARDS_LEAST_HEAT 0.01
 
 /* ---------------------------------------------------------------- whether */
 
