@@ -214,7 +214,8 @@ def main() -> int:
     chosen = [defect for defect in defects if not arguments.names or any(name in defect.name for name in arguments.names)]
     copy_tree()
     shutil.rmtree(PRISTINE, ignore_errors=True)
-    shutil.copytree(TREE / "csrc", PRISTINE / "csrc")
+    for folder in ("csrc", "nori_lsm"):
+        shutil.copytree(TREE / folder, PRISTINE / folder)
     if not arguments.check:
         status, output = make("run", ALL_SECONDS)
         if status != 0:
