@@ -137,10 +137,13 @@ pytest:
 fuzzer:
 	@command -v $(CLANG) >/dev/null || { echo "Fuzzing needs clang with libFuzzer (Debian: apt install clang)"; exit 1; }
 	@$(C_TESTS) MODE=fuzz CC=$(CLANG) BUILD=$(FUZZ_BUILD) fuzzer
-fuzz: fuzzer
-	@tests/fuzz/run.sh $(FUZZ_BUILD) $(FUZZ_SECONDS) $(TARGETS)
-fuzz-keep: fuzzer
-	@tests/fuzz/run.sh $(FUZZ_BUILD) keep $(TARGETS)
+fuzz: build $(VENV)/.fuzz-tools fuzzer
+	@PYTHON=$(VENV)/bin/python tests/fuzz/run.sh $(FUZZ_BUILD) $(FUZZ_SECONDS) $(TARGETS)
+fuzz-keep: build $(VENV)/.fuzz-tools fuzzer
+	@PYTHON=$(VENV)/bin/python tests/fuzz/run.sh $(FUZZ_BUILD) keep $(TARGETS)
+$(VENV)/.fuzz-tools:
+	@$(PIP) install --only-binary :all: atheris || echo "No atheris here: the lists of backups are not fuzzed"
+	@touch $@
 
 soak powercut: build
 	@$(VENV)/bin/python -m tests.campaigns.$@ $(ARGS)

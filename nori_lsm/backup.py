@@ -39,6 +39,7 @@ Report = Callable[[Progress], None]
 MAGIC = b"nori_lsm backup "
 VERSION = 1
 MOST_BYTES = 1 << 63  # Of a file.
+MOST_LIST_BYTES = 256 << 20  # Of a million files.
 _CHUNK_BYTES = 1 << 20
 _PART = "part-"  # Begins the name of what is being written.
 _NAMES = re.compile(r"CURRENT|MANIFEST-[0-9]{6,20}|[0-9]{6,20}\.sst|wal/[0-9]{6,20}\.log", re.ASCII)
@@ -180,6 +181,8 @@ def prune(url: str, *, keep: int) -> list[int]:
 def encode(made: Backup) -> bytes:
     """The list of a backup: a line that names format, version and the SHA-256 of the rest; the rest is JSON."""
     text = json.dumps(made.to_dict(), separators=(",", ":")).encode()
+    if len(text) > MOST_LIST_BYTES - 256:
+        raise ValueError(f"the list of {made.files} files takes {len(text)} bytes, may take {MOST_LIST_BYTES}")
     return MAGIC + b"%d %s\n" % (VERSION, hashlib.sha256(text).hexdigest().encode()) + text
 
 
@@ -279,6 +282,14 @@ def _examine(place: Path, name: str, known: dict[tuple[str, int, str], str]) -> 
     return File(name, seen.st_size, digest, mark)
 
 
+def _make_directory(path: Path) -> None:
+    """And those above it, each on disk when this returns."""
+    if not path.is_dir():
+        _make_directory(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
+        _sync_directory(path.parent)
+
+
 def _sync_directory(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -348,12 +359,20 @@ class _Store:
 
     def read(self, number: int) -> Backup:
         path = self.path(f"backups/{number:06}")
+        if self.files.size(path) > MOST_LIST_BYTES:
+            raise _damaged(path, "it is too large for a list")
         return decode(bytes(self.files.cat_file(path)), path, number)
 
     def write(self, made: Backup) -> None:
+        """When all that it names is on disk, what an interrupted backup left too; then it is on disk itself."""
         data = encode(made)
+        if self.is_local:
+            _sync_directory(Path(self.path("files")))
         with self.appearing(f"backups/{made.number:06}") as out:
             out.write(data)
+        if self.is_local:
+            for folder in (Path(self.path("backups")), Path(self.root), Path(self.root).parent):
+                _sync_directory(folder)
 
     def add(self, file: File, source: Path, steps: _Steps) -> None:
         with open(source, "rb") as data, self.appearing(f"files/{file.sha256}") as out:
@@ -391,8 +410,9 @@ class _Store:
             with self.files.open(path, "wb") as out:
                 yield out
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        handle, part = tempfile.mkstemp(prefix=_PART, dir=os.path.dirname(path))
+        folder = Path(path).parent
+        _make_directory(folder)
+        handle, part = tempfile.mkstemp(prefix=_PART, dir=folder)
         try:
             with os.fdopen(handle, "wb") as out:
                 yield out
@@ -403,5 +423,3 @@ class _Store:
         finally:
             if part:
                 os.unlink(part)
-        _sync_directory(Path(path).parent)
-        _sync_directory(Path(path).parent.parent)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import random
@@ -21,6 +22,7 @@ from nori_lsm import cli
 from nori_lsm.testing import SimDisk
 
 fsspec = pytest.importorskip("fsspec")
+FUZZ = Path(__file__).parent / "fuzz"
 LISTS = int(os.environ.get("NR_LISTS", "400"))  # To forge.
 SMALL: dict[str, Any] = {"memtable__flush_trigger_bytes": 64 << 10, "wal__segment_bytes": 64 << 10, "level1_bytes": 64 << 10}
 
@@ -142,6 +144,25 @@ def test_the_list_is_written_when_all_it_names_is_there(
     assert looked == [1]
 
 
+def test_names_are_on_disk_before_the_list_and_the_list_before_it_returns(
+    db: nori_lsm.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "new" / "backups"
+    happened: list[Path] = []
+    replace, sync = os.replace, module._sync_directory
+    monkeypatch.setattr(module.os, "replace", lambda a, b: (replace(a, b), happened.append(Path(b))))
+    monkeypatch.setattr(module, "_sync_directory", lambda path: (sync(path), happened.append(path)))
+    for number in (1, 2):  # The second finds names that an interrupted one may have left unsynced.
+        happened.clear()
+        module.backup(db, str(place))
+        listed = happened.index(place / "backups" / f"{number:06}")
+        before, behind = happened[:listed], happened[listed + 1 :]
+        stored = max((at for at, path in enumerate(before) if path.parent.name == "files"), default=-1)
+        assert place / "files" in before[stored + 1 :]
+        assert {place / "backups", place, tmp_path / "new"} <= {*behind}
+        assert number == 2 or tmp_path in happened
+
+
 def test_a_file_that_was_cut_off_is_copied_again(db: nori_lsm.Engine, tmp_path: Path) -> None:
     place = tmp_path / "backups"
     fill(db, 0, 3000)
@@ -253,6 +274,17 @@ def test_lists_with_changes_under_right_checksums_do_no_harm(db: nori_lsm.Engine
         shutil.rmtree(target)
     assert refused > LISTS / 2
     assert only(tmp_path) == []
+
+
+def test_kept_inputs_of_the_fuzzer() -> None:
+    spec = importlib.util.spec_from_file_location("fuzz_backup", FUZZ / "fuzz_backup.py")
+    assert spec and spec.loader
+    fuzzer = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fuzzer)
+    kept = {path.name: path.read_bytes() for path in (FUZZ / "corpus" / "backup").iterdir()}
+    for data in kept.values():
+        fuzzer.try_input(data)
+    assert fuzzer.try_list(kept["whole"]) and fuzzer.try_list(fuzzer.seal(kept["tables"]))
 
 
 def test_prune_keeps_what_it_is_to_keep(db: nori_lsm.Engine, url: str, tmp_path: Path) -> None:

@@ -8,19 +8,31 @@ build=$(realpath "$1"); what=$2; shift 2
 here=$(cd "$(dirname "$0")" && pwd)
 fuzzer=$build/tests/fuzz/fuzzer
 work=$build/work; findings=$build/findings; seeds=$build/seeds
-targets=${*:-batch database filter heat manifest options table wal}
+python=${PYTHON:-python3}
+known="batch database filter heat manifest options table wal"
+"$python" -c 'import atheris, nori_lsm' 2>/dev/null && known="backup $known"
+targets=${*:-$known}
 # Blocks above 64 MiB are stored raw, so nothing larger than that and an input is allocated at once.
 limits="-max_len=131072 -malloc_limit_mb=72 -rss_limit_mb=3000 -timeout=25"
 # Kept inputs are small; those of the log and of databases must span blocks of 32 KiB.
 kept_bytes() { case $1 in wal | database) echo 100000 ;; *) echo 9000 ;; esac; }
 kept_total() { case $1 in wal | database) echo 180000 ;; *) echo 60000 ;; esac; }
 
+# What is read in Python has a fuzzer of its own; its arguments are the same.
+run_fuzzer() {
+    target=$1; shift
+    case $target in
+    backup) "$python" "$here/fuzz_backup.py" "$@" ;;
+    *) NR_FUZZ_TARGET=$target "$fuzzer" "$@" ;;
+    esac
+}
+
 keep() {
     kept=$here/corpus/$1
-    mkdir -p "$kept" "$build/kept"
+    mkdir -p "$kept" "$build/kept" "$work/$1" "$seeds/$1"
     rm -rf "$build/kept/$1" "$build/small/$1"; mkdir -p "$build/kept/$1" "$build/small/$1"
     find "$work/$1" "$kept" "$seeds/$1" -type f ! -name 'finding-*' -size -"$(kept_bytes "$1")"c -exec cp {} "$build/small/$1" \;
-    NR_FUZZ_TARGET=$1 "$fuzzer" $limits -merge=1 "$build/kept/$1" "$build/small/$1" >"$build/$1.merge" 2>&1 ||
+    run_fuzzer "$1" $limits -merge=1 "$build/kept/$1" "$build/small/$1" >"$build/$1.merge" 2>&1 ||
         { tail -5 "$build/$1.merge"; return 1; }
     find "$kept" -type f ! -name 'finding-*' -exec rm {} +
     # The merge takes small ones first; so does this, up to its share.
@@ -41,11 +53,11 @@ spent() {
 }
 
 fuzz() {
-    mkdir -p "$work/$1" "$findings" "$here/corpus/$1"
+    mkdir -p "$work/$1" "$findings" "$here/corpus/$1" "$seeds/$1"
     log=$build/$1.log
     status=0
     spent >"$build/$$.before"
-    NR_FUZZ_TARGET=$1 "$fuzzer" "$work/$1" "$here/corpus/$1" "$seeds/$1" $limits -max_total_time="$what" \
+    run_fuzzer "$1" "$work/$1" "$here/corpus/$1" "$seeds/$1" $limits -max_total_time="$what" \
         -print_final_stats=1 -artifact_prefix="$findings/$1-" >"$log" 2>&1 || status=$?
     runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log" | tail -1)
     coverage=$(sed -n 's/.* cov: \([0-9]*\) ft: \([0-9]*\) .*/\1 edges, \2 features/p' "$log" | tail -1)
