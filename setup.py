@@ -49,6 +49,9 @@ class ParallelBuild(build_ext):
 
 
 compile_args = ["-std=c11", "-fvisibility=hidden", "-D_GNU_SOURCE", "-pthread"]
+# Errors of newer compilers, whichever is used here.
+compile_args += ["-Werror=implicit-function-declaration", "-Werror=int-conversion"]
+compile_args += ["-Werror=incompatible-pointer-types"]
 compile_args += ["-O1", "-g", "-DNR_DEBUG", "-UNDEBUG"] if DEBUG else ["-O2"]
 
 setup(

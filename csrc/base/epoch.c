@@ -10,9 +10,10 @@
 #error "nr_epoch_link.waiting has a bit for each stripe"
 #endif
 #define ALL_STRIPES UINT32_MAX
-/* Where there are no threads in the background (an engine that only reads), readers release what was deferred, too,
- * once it is more than this. */
-#define MOST_DEFERRED 16
+/* Readers release what was deferred, too, once it is more than this: soon where there are no threads in the background
+ * (an engine that only reads), else where these do not keep up. A merge that ends leaves a dozen tables at once. */
+#define MUCH_DEFERRED 16
+#define MOST_DEFERRED 128
 
 #ifdef __GLIBC__
 /* Spares each read a call into the dynamic linker. Other C libraries refuse it in a library loaded late. */
@@ -35,6 +36,7 @@ unsigned nr_epoch_stripe_of_thread(void)
 
 void nr_epoch_init(struct nr_epoch *epoch)
 {
+    epoch->most_deferred = MUCH_DEFERRED;
     for (unsigned i = 0; i < NR_EPOCH_STRIPES; i++) atomic_init(&epoch->stripes[i].active, 0);
     nr_mutex_init(&epoch->lock, NR_RANK_EPOCH);
     epoch->retired = epoch->deferred = NULL;
@@ -151,8 +153,18 @@ void nr_epoch_collect(struct nr_epoch *epoch)
 void nr_epoch_sweep(struct nr_epoch *epoch)
 {
     release_list(epoch, &epoch->retired, &epoch->retired_count);
-    if (NR_UNLIKELY(atomic_load_explicit(&epoch->deferred_count, memory_order_relaxed) > MOST_DEFERRED))
+    if (NR_UNLIKELY(atomic_load_explicit(&epoch->deferred_count, memory_order_relaxed) > epoch->most_deferred))
         release_list(epoch, &epoch->deferred, &epoch->deferred_count);
+}
+
+void nr_epoch_leave_to_others(struct nr_epoch *epoch)
+{
+    epoch->most_deferred = MOST_DEFERRED;
+}
+
+bool nr_epoch_is_behind(const struct nr_epoch *epoch)
+{
+    return atomic_load_explicit(&epoch->deferred_count, memory_order_relaxed) > MUCH_DEFERRED;
 }
 
 void nr_epoch_retire_own(struct nr_epoch *epoch, struct nr_epoch_link **own, struct nr_epoch_link *link)

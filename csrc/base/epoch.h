@@ -39,6 +39,7 @@ struct nr_epoch {
     struct nr_epoch_link *deferred NR_GUARDED; /* By lock. */
     _Atomic uint64_t retired_count;            /* Of each list. */
     _Atomic uint64_t deferred_count;
+    uint64_t most_deferred; /* Set before there are readers. More than so many are swept by them, too. */
 };
 
 void nr_epoch_init(struct nr_epoch *epoch);
@@ -78,6 +79,10 @@ void nr_epoch_defer(struct nr_epoch *epoch, struct nr_epoch_link *link);
 void nr_epoch_collect(struct nr_epoch *epoch);
 /* For readers that have left: what was deferred stays, unless nobody seems to collect it. */
 void nr_epoch_sweep(struct nr_epoch *epoch);
+/* There are threads that collect what is deferred, and are woken where that is much (nr_epoch_is_behind): readers leave
+ * it to them as long as these keep up. */
+void nr_epoch_leave_to_others(struct nr_epoch *epoch);
+bool nr_epoch_is_behind(const struct nr_epoch *epoch);
 
 /* Retires to a list of the caller's own, which only it touches, and releases what of that list can be released. Takes
  * no lock. */

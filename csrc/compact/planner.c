@@ -2,6 +2,7 @@
 
 #define SHIFT_URGENCY 12.0
 #define MAX_SHIFT_SLACK 1.5
+#define GUARD_TURNS 4
 
 const char *nr_action_name(enum nr_action action)
 {
@@ -140,6 +141,12 @@ static bool has_urgent(const struct nr_planner *planner)
     return false;
 }
 
+/* Guards are looked at where nothing else is to be done, and else now and then: it takes longer than all other looks. */
+static bool is_turn_of_guards(const struct nr_planner *planner)
+{
+    return planner->count == 0 || (!has_urgent(planner) && (planner->view->random >> 32) % GUARD_TURNS == 0);
+}
+
 size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *proposals)
 {
     struct nr_planner planner = begin(view, proposals);
@@ -153,7 +160,8 @@ size_t nr_planner_propose(const struct nr_plan_view *view, struct nr_proposal *p
     /* The last of the levels above a shifting one would hand down into it. */
     for (uint32_t level = 1; level + is_shifting <= deepest; level++) nr_planner_consider_level(&planner, level);
     for (uint32_t level = 1; level + is_shifting <= deepest; level++) nr_planner_consider_cleaning(&planner, level);
-    for (uint32_t level = 1; level <= planner.last_level && !is_shifting && !has_urgent(&planner); level++)
+    bool may_move_guards = !is_shifting && is_turn_of_guards(&planner);
+    for (uint32_t level = 1; level <= planner.last_level && may_move_guards; level++)
         nr_planner_consider_guards(&planner, level);
     return planner.count;
 }

@@ -347,6 +347,8 @@ NORI_WARN_UNUSED nori_status nr_view_search(struct nori_engine *engine, const st
                                             struct nr_lookup *lookup, struct nr_read *read, struct nori_error *err);
 /* Adds what a read counted to the stripe, and gives back what it pinned. */
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read);
+/* After a read that has missed, outside of its section: frees the blocks that others had to give way to. */
+void nr_read_sweep(struct nori_engine *engine);
 /* Of all stripes. */
 struct nr_read_totals nr_read_sum(const struct nori_engine *engine);
 /* All visible entries of 'view' in [start, end), at 'moment'. 'start', 'end' and 'read' are borrowed for the
@@ -639,6 +641,11 @@ static inline void nr_learn_search(struct nori_engine *engine, nori_slice key)
     if (count / NR_READ_SAMPLING % NR_SAMPLES_PER_HINT == 0) nr_shape_hint(engine);
 }
 
+/* Whether work is done in the background: not on the simulated disk, nor by an engine that only reads. */
+static inline bool nr_engine_has_threads(const struct nori_engine *engine)
+{
+    return !engine->env->inline_background && !engine->is_read_only;
+}
 /* How many compactions run at a time, at most. */
 size_t nr_workers_compaction_count(const struct nori_engine *engine);
 NORI_WARN_UNUSED nori_status nr_workers_start(struct nori_engine *engine, struct nori_error *err);

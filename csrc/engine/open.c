@@ -68,6 +68,7 @@ static struct nori_engine *engine_create(const char *path, const struct nori_ope
     engine->env_generation = nr_env_generation(engine->env);
     atomic_init(&engine->state, NR_STATE_OPEN);
     init_locks(engine);
+    if (nr_engine_has_threads(engine)) nr_epoch_leave_to_others(&engine->epoch);
     nr_random_init(&engine->random, nr_checksum(nr_env_monotonic_us(engine->env), nr_slice_text(path)));
     return engine;
 no_decisions:

@@ -35,6 +35,12 @@ void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read
     };
 }
 
+void nr_read_sweep(struct nori_engine *engine)
+{
+    nr_epoch_sweep(&engine->epoch);
+    if (nr_epoch_is_behind(&engine->epoch) && nr_engine_has_threads(engine)) nr_workers_hint(engine);
+}
+
 static void sum(struct nr_read_totals *totals, const struct nr_read_counts *counts)
 {
     totals->gets += atomic_load_explicit(&counts->gets, memory_order_relaxed);
@@ -101,7 +107,7 @@ out:
     nr_read_clear(&read);
     nr_epoch_leave(&engine->epoch, index);
     /* Blocks evicted by a read cannot be freed while it is inside. */
-    if (has_missed) nr_epoch_sweep(&engine->epoch);
+    if (has_missed) nr_read_sweep(engine);
     nr_try_only(was_try_only);
     return rc;
 }
@@ -158,7 +164,7 @@ static nori_status search_disk(struct group *group, size_t index, struct nori_er
     if (rc == NORI_OK) rc = hand_out(group, index, err);
     nr_read_clear(&group->read);
     nr_epoch_leave(epoch, stripe);
-    if (group->read.blocks_read + group->read.tables_opened != missed_before) nr_epoch_sweep(epoch);
+    if (group->read.blocks_read + group->read.tables_opened != missed_before) nr_read_sweep(group->engine);
     if (rc == NORI_OK && !group->read.no_wait) rc = nr_interrupt_poll(err);
     return rc;
 }

@@ -399,7 +399,7 @@ static nori_status end_reading(struct nori_scan *scan, const struct reading *rea
     struct nori_engine *engine = scan->engine;
     rc = nr_judge_read(engine, rc, err);
     if (reading->begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_SCAN], nr_clock_ns() - reading->begun_ns);
-    if (scan->read.blocks_read + scan->read.tables_opened > 0) nr_epoch_sweep(&engine->epoch);
+    if (scan->read.blocks_read + scan->read.tables_opened > 0) nr_read_sweep(engine);
     nr_read_account(engine, reading->stripe, &scan->read);
     nr_scan_account(engine, &scan->read);
     nr_call_leave(engine);

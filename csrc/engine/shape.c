@@ -182,7 +182,7 @@ static double due_us(struct nori_engine *engine, bool is_hinted)
 
 void nr_shape_hint(struct nori_engine *engine)
 {
-    if (engine->env->inline_background || engine->is_read_only || atomic_load(&engine->is_poisoned)) return;
+    if (!nr_engine_has_threads(engine) || atomic_load(&engine->is_poisoned)) return;
     if (engine->options.strategy != NORI_STRATEGY_ATLL) return;
     uint64_t elapsed_us = nr_env_monotonic_us(engine->env) - atomic_load(&engine->shaped_us);
     if ((double)elapsed_us < due_us(engine, true)) return;

@@ -1,5 +1,6 @@
 /* update() and |=: dict.update's protocol, written in atomic batches of about 1 MiB. */
 #include "python/calls.h"
+#include "python/convert.h"
 #include "python/pairs.h"
 
 static int write_out(struct py_pairs *pairs)

@@ -110,6 +110,24 @@ TEST(what_nobody_collects_is_swept_in_the_end)
     nr_epoch_destroy(&epoch);
 }
 
+TEST(what_others_collect_is_left_to_them_while_they_keep_up)
+{
+    _Atomic uint64_t heavy = 0;
+    nr_epoch_init(&epoch);
+    nr_epoch_leave_to_others(&epoch);
+    for (int i = 0; i < 16; i++) nr_epoch_defer(&epoch, &make(&heavy)->link);
+    EXPECT(!nr_epoch_is_behind(&epoch));
+    for (int i = 16; i < 128; i++) nr_epoch_defer(&epoch, &make(&heavy)->link);
+    nr_epoch_sweep(&epoch);
+    EXPECT(nr_epoch_is_behind(&epoch));
+    EXPECT_EQ(heavy, 0);
+    nr_epoch_defer(&epoch, &make(&heavy)->link);
+    nr_epoch_sweep(&epoch);
+    EXPECT_EQ(heavy, 129);
+    EXPECT(!nr_epoch_is_behind(&epoch));
+    nr_epoch_destroy(&epoch);
+}
+
 TEST(destroying_releases_all)
 {
     _Atomic uint64_t released = 0;
