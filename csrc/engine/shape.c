@@ -10,9 +10,11 @@
 #define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
 /* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
- * take 90 % of all reads stay tiered where everything is cached; with 40 those that are read a tenth as often as they
- * are written do not (benchmarks/README.md). */
-#define CALLER_WEIGHT 16.0
+ * take 90 % of all reads stay tiered where everything is cached; with 16 those that are read as often as they are
+ * written hold two or three runs (benchmarks/README.md). */
+#define CALLER_WEIGHT 40.0
+/* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
+#define EAGER_PART 0.25
 #define MAX_BYTE_NS 100.0
 /* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
 #define LEAST_GAP_US 1e6
@@ -119,7 +121,10 @@ static bool may_fall(const struct nori_engine *engine, const struct looking *loo
     if (slot->run_count <= k || options->k_policy == NORI_K_HEAT) return true;
     for (size_t i = 0; i + k <= slot->run_count; i++) bytes += slot->runs[i]->bytes;
     struct nr_shape_slot shape = describe(slot, options);
-    return nr_shape_is_worth_merging(&shape, &looking->costs, k, bytes, options->heat_decay_interval_secs);
+    struct nr_shape_costs costs = looking->costs;
+    costs.probe_ns *= EAGER_PART;
+    costs.scan_ns *= EAGER_PART;
+    return nr_shape_is_worth_merging(&shape, &costs, k, bytes, options->heat_decay_interval_secs);
 }
 
 /* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */
