@@ -364,41 +364,35 @@ out:
     return rc;
 }
 
-/* Whether a table of all inputs' sequences would stand in the order of age in every target. */
-static bool are_of_one_age(const struct nr_merge_job *job)
-{
-    nori_slice start = job->targets[0].start;
-    struct nr_bound end = job->targets[job->target_count - 1].end;
-    uint64_t smallest = UINT64_MAX, largest = 0;
-    for (size_t i = 0; i < job->input_count; i++) {
-        smallest = NR_MIN(smallest, job->inputs[i].run->smallest_sequence);
-        largest = NR_MAX(largest, job->inputs[i].run->largest_sequence);
-    }
-    for (size_t i = 0; i < job->older_count; i++)
-        if (job->older[i]->largest_sequence >= smallest && nr_run_overlaps(job->older[i], start, end)) return false;
-    for (size_t i = 0; i < job->newer_count; i++)
-        if (job->newer[i]->smallest_sequence <= largest && nr_run_overlaps(job->newer[i], start, end)) return false;
-    return true;
-}
-
-/* Small parts for many slots are no tables of their own: each takes a sync. Slots share them through slices, unless
- * that would take what one of them has in its inputs for the age of another's. */
-static bool shares_tables(const struct merge *merge)
+/* Small parts for many slots are no tables of their own: each takes a file and a sync. */
+static bool has_small_parts(const struct merge *merge)
 {
     const struct nr_merge_job *job = merge->job;
     uint64_t bytes = 0;
     if (job->target_count < 2) return false;
     for (size_t i = 0; i < job->input_count; i++)
         bytes += nr_run_bytes_in(job->inputs[i].run, job->inputs[i].start, job->inputs[i].end);
-    return bytes / job->target_count < (uint64_t)merge->context->options->table_bytes / 2 && are_of_one_age(job);
+    return bytes / job->target_count < (uint64_t)merge->context->options->table_bytes / 2;
+}
+
+/* How many targets from the 'first' on share tables through slices: as many as may, unless that would take what one of
+ * them has in its inputs for the age of another's. */
+static size_t count_sharing(const struct nr_merge_job *job, size_t first)
+{
+    size_t left = job->target_count - first, count = 1;
+    if (!nr_fences_are_between(job, first, left)) return left;
+    if (nr_fences_are_between(job, first, 1)) return 1;
+    while (count + 1 < left && !nr_fences_are_between(job, first, count + 1)) count++;
+    return count;
 }
 
 static nori_status merge_targets(struct merge *merge, struct nori_error *err)
 {
     nori_status rc = NORI_OK;
     struct nr_merge_job *job = merge->job;
-    size_t count = shares_tables(merge) ? job->target_count : 1;
-    for (size_t i = 0; i < job->target_count && !job->is_part; i += count) {
+    bool may_share = has_small_parts(merge);
+    for (size_t i = 0, count; i < job->target_count && !job->is_part; i += count) {
+        count = may_share ? count_sharing(job, i) : 1;
         NR_CHECK(merge_group(merge, &job->targets[i], count, err));
         bool is_left = i + count < job->target_count && !merge->is_done && merge->iter->entry;
         if (is_left && !job->is_part && is_part_written(merge))

@@ -277,6 +277,42 @@ TEST(slots_share_small_tables_but_not_where_one_would_stand_behind_older_data)
     EXPECT_EQ(merge_into_two(100), 2);
 }
 
+/* A slot that was handed down before its neighbours has newer data under it than these have in them. */
+TEST(the_age_of_one_slot_cuts_no_tables_of_another)
+{
+    struct fixture fixture;
+    struct nr_moment present = {NR_MAX_SEQUENCE, 0};
+    fixture_init(&fixture);
+    struct nr_run *runs[] = {put_run(&fixture, 300, 30, 100), put_run(&fixture, 310, 20, 1)}, *older;
+    struct nr_run *parts[] = {put_run(&fixture, 300, 5, 50), put_run(&fixture, 305, 5, 60)};
+    struct nr_table_slice slices[] = {parts[0]->slices[0], parts[1]->slices[0]};
+    EXPECT_OK(nr_run_create(fixture.next_run_id++, slices, 2, &older, &err), &err);
+    struct nr_merge_input inputs[2];
+    for (size_t i = 0; i < 2; i++) inputs[i] = (struct nr_merge_input){runs[i], nr_slice("", 0), nr_bound_infinite()};
+    nori_slice second = nr_slice_text("key00310"), third = nr_slice_text("key00320");
+    struct nr_merge_target targets[3] = {{1, nr_slice("", 0), nr_bound_key(second), NULL},
+                                         {2, second, nr_bound_key(third), NULL},
+                                         {3, third, nr_bound_infinite(), NULL}};
+    struct nr_merge_job job = {.inputs = inputs, .input_count = 2, .targets = targets, .target_count = 3, .level = 1};
+    job.moments = &present;
+    job.moment_count = 1;
+    job.older = &older;
+    job.older_count = 1;
+    EXPECT_OK(nr_merge_execute(&fixture.context, &job, &err), &err);
+    EXPECT_EQ(targets[0].run->slice_count, 1);
+    EXPECT(targets[0].run->slices[0].file->properties.smallest_sequence > older->largest_sequence);
+    EXPECT(targets[0].run->slices[0].file != targets[1].run->slices[0].file);
+    EXPECT(targets[1].run->slices[0].file == targets[2].run->slices[0].file);
+    struct nr_run *outputs[] = {targets[0].run, targets[1].run, targets[2].run};
+    expect_same(&fixture, runs, 2, outputs, 3, present);
+    EXPECT_EQ(count_tables(&fixture), 4 + 2);
+    unref_targets(&job);
+    unref_runs(runs, 2);
+    unref_runs(&older, 1);
+    unref_runs(parts, 2);
+    fixture_clear(&fixture);
+}
+
 /* Merges keys 5 to 9, of sequence 100 and on, and keys 20 to 29, of sequence 1 and on, beside a run of keys 'first' and
  * on, of sequence 50 and on, which is in order for each key. A tombstone of sequence 200 may lie over all. */
 static void merge_beside(unsigned first, bool is_older, bool has_tombstone)
