@@ -1,12 +1,14 @@
 """What the engine would do at sizes that are not at hand: python -m benchmarks.simulate
 
 --validate puts the same small workloads to the engine itself (benchmarks.atll's cells) and to the simulation.
+--schedulers has each scheduler follow a hot range that moves, where merging is ample and where it is scarce.
 """
 
 import argparse
 import sys
 import tempfile
 from pathlib import Path
+from statistics import mean, pstdev
 from typing import Any
 
 from benchmarks.__main__ import RESULTS, chosen, positive
@@ -28,6 +30,10 @@ STRATEGIES = ("leveled", "tiered", "atll")
 WORKLOADS = ("write_only", "uniform", "read_hot", "rw_hot")
 ENTRY_OVERHEAD = 4 + BLOOM_BITS / 8  # What the simulation adds to the stored bytes of an entry.
 TOLERANCE = 0.15
+SCHEDULERS = ("bandit", "contextual", "greedy", "round_robin")
+MERGING = ((2, 60), (1, 40), (1, 25))  # Jobs at a time, MiB a second that each merges.
+LEVEL1_BYTES, L1_SLOTS = 2 * MIB, 8
+MOVING_PARTS, MOVING_SECS, MOVING_INTERVAL_SECS = 20, 2.0, 0.5
 
 
 def ranges_of(workload: str) -> tuple[simulate.Range, ...] | None:
@@ -59,22 +65,25 @@ def simulated(spec: Spec, cell: dict[str, Any]) -> simulate.Report:
         wait_at_depth=LEVEL0_ADMITTED,
         seed=spec.seed,
     )
-    return simulate.run(
-        workload,
-        strategy=spec.engine,
-        fanout=FANOUT,
-        level1_bytes=spec.level1_bytes,
-        table_bytes=spec.table_bytes,
-        l1_slot_count=spec.level1_bytes // spec.table_bytes,
-        heat_decay_interval_secs=HEAT_INTERVAL_SECS,
-        memtable__flush_trigger_bytes=cell["trigger_bytes"],
-        memtable__wal_age_trigger_sec=0,
-        l0__max_files=LEVEL0_STOPPED,
-        l0__soft_throttle_threshold=LEVEL0_SLOWED,
-        filters__bloom_bits_per_key=BLOOM_BITS,
-        resources__memtables_mib=max(-(-MEMTABLES * cell["trigger_bytes"] // MIB), 1),
-        io__max_background_jobs=BACKGROUND_JOBS,
-    )
+    return simulate.run(workload, strategy=spec.engine, **small_options(cell["trigger_bytes"]))
+
+
+def small_options(trigger_bytes: int) -> dict[str, Any]:
+    """Of benchmarks.atll's stores."""
+    return {
+        "fanout": FANOUT,
+        "level1_bytes": LEVEL1_BYTES,
+        "table_bytes": LEVEL1_BYTES // L1_SLOTS,
+        "l1_slot_count": L1_SLOTS,
+        "heat_decay_interval_secs": HEAT_INTERVAL_SECS,
+        "memtable__flush_trigger_bytes": trigger_bytes,
+        "memtable__wal_age_trigger_sec": 0,
+        "l0__max_files": LEVEL0_STOPPED,
+        "l0__soft_throttle_threshold": LEVEL0_SLOWED,
+        "filters__bloom_bits_per_key": BLOOM_BITS,
+        "resources__memtables_mib": max(-(-MEMTABLES * trigger_bytes // MIB), 1),
+        "io__max_background_jobs": BACKGROUND_JOBS,
+    }
 
 
 def validate(args: argparse.Namespace) -> int:
@@ -95,7 +104,7 @@ def validate(args: argparse.Namespace) -> int:
                     args.seed,
                     f"{directory}/{engine}-{name}",
                     512 * KIB,
-                    2 * MIB,
+                    LEVEL1_BYTES,
                     max(args.n * 29, MIB),
                 )
                 cell = run_cell(spec)
@@ -116,6 +125,48 @@ def validate(args: argparse.Namespace) -> int:
                         print("   ", row)
                     print(report)
     return 1 if failures else 0
+
+
+def follow(scheduler: str, jobs: int, merge_mib: int, keys: int, seed: int) -> simulate.Report:
+    """90 % of the reads lie in a twentieth of the keys, which moves on every four heat intervals."""
+    part = 1 / MOVING_PARTS
+    hot = [HOT_SHARE if i == MOVING_PARTS // 3 else (1 - HOT_SHARE) / (MOVING_PARTS - 1) for i in range(MOVING_PARTS)]
+    workload = simulate.Workload(
+        keys=keys,
+        stored_share=0.52,
+        ranges=tuple(simulate.Range(part, part, reads) for reads in hot),
+        write_bytes=keys * 116,
+        write_bytes_per_sec=60_000 * 116,
+        reads_per_sec=60_000,
+        rotate_secs=MOVING_SECS,
+        memtable_entries=3510,
+        load_bytes_per_sec=60 * MIB,
+        merge_bytes_per_sec=merge_mib * MIB,
+        probe_ns=4000,
+        wait_at_depth=LEVEL0_ADMITTED,
+        seed=seed,
+    )
+    options = small_options(MIB) | {
+        "heat_decay_interval_secs": MOVING_INTERVAL_SECS,
+        "io__max_background_jobs": jobs,
+        "scheduler": scheduler,
+    }
+    return simulate.run(workload, strategy="atll", **options)
+
+
+def compare_schedulers(args: argparse.Namespace) -> int:
+    def spread(values: list[float]) -> str:
+        return f"{mean(values):.2f} ± {pstdev(values):.2f}"
+
+    print("| jobs x MiB/s | scheduler | written | probes | waited |")
+    print("| --- | --- | ---: | ---: | ---: |")
+    for jobs, merge_mib in MERGING:
+        for scheduler in SCHEDULERS:
+            reports = [follow(scheduler, jobs, merge_mib, args.n, args.seed + i) for i in range(args.seeds)]
+            written, probes = spread([r.write_amp for r in reports]), spread([r.read_amp for r in reports])
+            waited = mean(r.waited_share for r in reports)
+            print(f"| {jobs} x {merge_mib} | {scheduler} | {written} | {probes} | {waited:.2f} |", flush=True)
+    return 0
 
 
 def size_of(text: str) -> int:
@@ -153,6 +204,7 @@ def report_sizes(args: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate", description="the planner at any size")
     parser.add_argument("--validate", action="store_true", help="the engine beside its simulation, at a small size")
+    parser.add_argument("--schedulers", action="store_true", help="each of them after a hot range that moves")
     parser.add_argument("--sizes", type=size_of, nargs="+", default=[10**11, 10**12, 10**13], help="such as 100GB 1TB")
     parser.add_argument("--rounds", type=float, help="writes in multiples of the data (3 with --validate, else 0.1)")
     parser.add_argument("--traffic", choices=WORKLOADS, default="read_hot", help="of --sizes (read_hot)")
@@ -160,7 +212,8 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--reads", type=float, default=100_000, help="a second, of --sizes (100,000)")
     parser.add_argument("--jobs", type=positive, default=4, help="background jobs, of --sizes (4)")
     parser.add_argument("--stored-share", type=float, default=0.7, help="what compression leaves, of --sizes (0.7)")
-    parser.add_argument("--n", type=positive, default=200_000, help="keys of --validate (200,000)")
+    parser.add_argument("--n", type=positive, help="keys of --validate (200,000), of --schedulers (1,000,000)")
+    parser.add_argument("--seeds", type=positive, default=12, help="of --schedulers (12)")
     parser.add_argument("--pace", type=positive, default=40_000, help="writes a second of --validate (40,000)")
     parser.add_argument("--engines", help=f"comma-separated, of {', '.join(STRATEGIES)}")
     parser.add_argument("--workloads", help=f"of --validate, comma-separated, of {', '.join(WORKLOADS)}")
@@ -174,6 +227,9 @@ def main() -> int:
     args = parser().parse_args()
     if args.rounds is None:
         args.rounds = 3.0 if args.validate else 0.1
+    args.n = args.n or (1_000_000 if args.schedulers else 200_000)
+    if args.schedulers:
+        return compare_schedulers(args)
     return validate(args) if args.validate else report_sizes(args)
 
 

@@ -72,6 +72,7 @@ class Workload:
                           measures its own: 40 times what of the median get falls to one of its probes and five more,
                           and what a merge takes of a processor
     wait_at_depth         writers wait of themselves where level 0 is deeper than so many files; 0: never
+    rotate_secs           each time so many have gone by, every range gets the reads of the one before; 0: never
     start                 "written": all keys are put once, in random order, first; "placed": begins with a tree that holds
                           them, its upper levels about full
     seed                  one seed, one run
@@ -95,6 +96,7 @@ class Workload:
     probe_ns: float = 500.0
     rewrite_ns: float = 10.0
     wait_at_depth: int = 0
+    rotate_secs: float = 0.0
     start: Literal["written", "placed"] = "written"
     seed: int = 0
 

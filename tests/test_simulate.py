@@ -63,6 +63,24 @@ def test_reads_of_a_hot_range_are_told_apart():
     assert report.range_read_amp[1] < 0.9 * report.range_read_amp[2]
 
 
+def test_reads_that_move_on_are_followed():
+    shares = [0.94, 0.02, 0.02, 0.02]
+    still = replace(
+        SMALL,
+        ranges=tuple(simulate.Range(0.25, 0.25, share) for share in shares),
+        write_bytes_per_sec=1_000_000,
+        reads_per_sec=100_000,
+        probe_ns=5_000,
+    )
+    calm = simulate.run(still, **OPTIONS)
+    whole = simulate.run(replace(still, rotate_secs=1e6), **OPTIONS)
+    moved = simulate.run(replace(still, rotate_secs=calm.seconds / 4), **OPTIONS)
+    assert without_times(whole) == without_times(calm)  # Nothing has moved yet.
+    assert calm.range_read_amp[0] < min(calm.range_read_amp[1:])
+    # Each was read for a while.
+    assert all(a < b for a, b in zip(moved.range_read_amp[1:], calm.range_read_amp[1:], strict=True))
+
+
 def test_a_large_tree_is_placed_not_written():
     workload = simulate.Workload.of_bytes(10**11, start="placed", write_bytes=10**9, value_bytes=1000)
     report = simulate.run(workload, strategy="leveled")
@@ -82,6 +100,7 @@ def test_a_large_tree_is_placed_not_written():
         ("write_bytes_per_sec", float("nan")),
         ("reads_per_sec", -1),
         ("merge_bytes_per_sec", 0),
+        ("rotate_secs", -1),
         ("warm_up_bytes", 10**15),
         ("start", "loaded"),
         ("seed", "x"),

@@ -88,6 +88,7 @@ static nori_status check(const struct nori_simulation *params, struct nori_error
         {"probe_ns", params->probe_ns, 0, 1e9},
         {"rewrite_ns", params->rewrite_ns, 0, 1e9},
         {"wait_at_depth", (double)params->wait_at_depth, 0, 1e9},
+        {"rotate_secs", params->rotate_secs, 0, 1e9},
     };
     for (size_t i = 0; i < NR_ARRAY_LEN(reals); i++)
         NR_CHECK(check_real(reals[i].name, reals[i].value, reals[i].least, reals[i].most, err));
@@ -321,7 +322,7 @@ static nori_status simulate(struct nr_simulation *simulation, struct nori_simula
     nori_status rc = NORI_OK;
     NR_CHECK(load(&measuring, err));
     measuring.progress.phase = "traffic";
-    measuring.traffic_us = simulation->read_us = nr_env_monotonic_us(simulation->env);
+    measuring.traffic_us = simulation->traffic_us = simulation->read_us = nr_env_monotonic_us(simulation->env);
     double warm_up = (double)params->warm_up_bytes / simulation->entry_bytes;
     double entries = (double)params->write_bytes / simulation->entry_bytes - warm_up;
     if (warm_up > 0)

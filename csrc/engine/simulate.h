@@ -82,6 +82,7 @@ struct nr_simulation {
     bool is_work_known; /* Since the last change no job was found. */
     uint64_t next_sequence;
     bool is_loading;         /* Nobody reads yet. */
+    uint64_t traffic_us;     /* When the load had ended. */
     uint64_t read_us;        /* Until then reads were counted. */
     uint64_t maintained_us;  /* The last round. */
     uint64_t write_began_us; /* Of the memtable written to. */

@@ -160,8 +160,20 @@ static void learn(struct nr_simulation *simulation, double seconds)
     }
 }
 
+/* Which range has which reads by now. */
+static void turn_ranges(struct nr_simulation *simulation)
+{
+    const struct nori_simulation *params = &simulation->params;
+    if (params->rotate_secs <= 0 || simulation->is_loading || params->range_count == 0) return;
+    double secs = (double)(nr_env_monotonic_us(simulation->env) - simulation->traffic_us) / 1e6;
+    size_t turns = (size_t)fmod(floor(secs / params->rotate_secs), (double)params->range_count);
+    for (size_t i = 0; i < params->range_count; i++)
+        simulation->ranges[(i + turns) % params->range_count].reads = params->ranges[i].reads;
+}
+
 nori_status nr_sim_read(struct nr_simulation *simulation, double seconds, struct nori_error *err)
 {
+    turn_ranges(simulation);
     struct nr_view *view = nr_view_acquire(simulation->engine);
     struct walk walk = {.simulation = simulation, .version = view->version, .seconds = seconds};
     nori_status rc = NORI_OK;

@@ -40,6 +40,7 @@ struct nori_simulation {
     double probe_ns;            /* What K is chosen by: a run more that a get looks into (a scan opens: tenfold); */
     double rewrite_ns;          /* a byte rewritten. */
     uint64_t wait_at_depth;     /* Writers wait of themselves where level 0 is deeper; 0: they do not. */
+    double rotate_secs;         /* After so many, each time, a range gets the reads of the one before; 0: never. */
     int start;                  /* enum nori_simulated_start */
     uint64_t seed;
     nori_progress_fn progress; /* NULL: none. Also asked whether to stop. */

@@ -37,6 +37,7 @@ static const struct {
     PARAMETER(probe_ns, KIND_REAL),
     PARAMETER(rewrite_ns, KIND_REAL),
     PARAMETER(wait_at_depth, KIND_U64),
+    PARAMETER(rotate_secs, KIND_REAL),
     PARAMETER(start, KIND_INT),
     PARAMETER(seed, KIND_U64),
 #undef PARAMETER

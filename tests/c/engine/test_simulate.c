@@ -93,7 +93,6 @@ TEST(ranges_of_their_own_heat_keep_the_space_bound_and_end)
     simulation.range_count = 3;
     simulation.delete_share = 0.3;
     EXPECT_OK(nori_simulate(&simulation, &report, &err), &err);
-    if (getenv("V")) printf("max space %f mean %f\n", report.max_space_amp, report.space_amp);
     EXPECT(report.max_space_amp < 2.2);
     EXPECT(report.range_read_amp[1] > 0);
     EXPECT(report.action_count > 2);
