@@ -49,7 +49,7 @@ def simulated(spec: Spec, cell: dict[str, Any]) -> simulate.Report:
     stored_share = (cell["bytes_per_entry"] - ENTRY_OVERHEAD) / spec.entry_bytes
     costs = cell["shape"][0]
     workload = simulate.Workload(
-        probe_ns=40 * max(costs.get("get_micros", 2) * 1000 / (costs["probes_per_get"] + 5), 20),
+        probe_ns=20 * max(costs.get("get_micros", 2) * 1000 / (costs["probes_per_get"] + 5), 20),
         rewrite_ns=5,
         keys=spec.count,
         key_bytes=16,

@@ -12,9 +12,9 @@
 /* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
  * take 90 % of all reads stay tiered where everything is cached; with 16 those that are read as often as they are
  * written hold two or three runs (benchmarks/README.md). */
-#define CALLER_WEIGHT 40.0
+#define CALLER_WEIGHT 20.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
-#define EAGER_PART 0.25
+#define EAGER_PART 0.5
 #define MAX_BYTE_NS 100.0
 /* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
 #define LEAST_GAP_US 1e6
