@@ -10,8 +10,8 @@
 #define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
 /* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
- * take 90 % of all reads stay tiered where everything is cached; with 16 those that are read as often as they are
- * written hold two or three runs (benchmarks/README.md). */
+ * take 90 % of all reads stay tiered where everything is cached; with 40 those that are read a third as often as they
+ * are written are merged for more than that is worth (benchmarks/README.md). */
 #define CALLER_WEIGHT 20.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
 #define EAGER_PART 0.5
