@@ -141,8 +141,7 @@ static bool has_urgent(const struct nr_planner *planner)
     return false;
 }
 
-/* Guards are looked at where nothing else is to be done, and else now and then: it takes longer than all other looks.
- */
+/* Where nothing else is to be done, else now and then: to look at guards takes longer than all the rest. */
 static bool is_turn_of_guards(const struct nr_planner *planner)
 {
     return planner->count == 0 || (!has_urgent(planner) && (planner->view->random >> 32) % GUARD_TURNS == 0);
