@@ -3,13 +3,13 @@
 import argparse
 import gc
 import json
-import random
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,9 @@ MIB = 1 << 20
 SCAN_PAIRS = 20
 # Of a thousand operations; gets are the rest.
 PUTS, DELETES, SCANS = 300, 50, 50
-DRAWN = 1 << 17  # Keys and dice drawn at once.
+STEPS = 1 << 23
+DICE = 1_000_003  # No divisor of that.
+SPAN_SECS = 10
 
 
 @dataclass
@@ -41,18 +43,19 @@ class Span:
 
 
 def steps(count: int, seed: int) -> Iterator[tuple[bytes, int]]:
-    """Keys, half of them by Zipf, with a number below a thousand that says what to do."""
-    dice = random.Random(seed)
-    while True:
-        uniform = data.drawn(count, DRAWN // 2, dice.randrange(1 << 30))
-        skewed = data.zipf(count, DRAWN // 2, dice.randrange(1 << 30))
-        keys = data.keys([number for pair in zip(uniform, skewed, strict=True) for number in pair])
-        yield from zip(keys, dice.choices(range(1000), k=DRAWN), strict=True)
+    """Keys, half of them by Zipf, with a number below a thousand that says what to do. Drawn once, and gone through again
+    and again, with other numbers each time: to draw on would take longer than the load does."""
+    names = data.keys(range(count))
+    uniform, skewed = data.drawn(count, STEPS // 2, seed + 1), data.zipf(count, STEPS // 2, seed + 2)
+    keys = [names[number] for pair in zip(uniform, skewed, strict=True) for number in pair]
+    dice = data.drawn(1000, DICE, seed + 3)
+    return zip(chain.from_iterable(repeat(keys)), chain.from_iterable(repeat(dice)), strict=False)
 
 
 def endure(engine_name: str, path: Path, count: int, minutes: float, seed: int) -> list[Span]:
-    """A span of ten seconds after another. Drawing keys is not timed: the load pauses for it."""
+    """A span of ten seconds after another."""
     value = next(data.values(1, 100, seed=seed))
+    source = steps(count, seed)
     engine = ENGINES[engine_name](str(path))
     engine.fill(data.keys(data.shuffled(count, seed)), (value for _ in range(count)))
     get, put, scan = engine.operations()
@@ -60,16 +63,9 @@ def endure(engine_name: str, path: Path, count: int, minutes: float, seed: int) 
     spans: list[Span] = []
     now = time.perf_counter
     gc.disable()
-    span, begun, drawn_at = Span(0.0), now(), DRAWN
+    span, begun = Span(0.0), now()
     end = begun + 60 * minutes
-    source = steps(count, seed)
-    while now() < end:
-        if drawn_at == DRAWN:
-            pause = now()
-            ahead = [next(source) for _ in range(DRAWN)]
-            begun, end, drawn_at = begun + (now() - pause), end + (now() - pause), 0
-        key, drawn = ahead[drawn_at]
-        drawn_at += 1
+    for key, drawn in source:
         before = now()
         if drawn < PUTS:
             put(key, value)
@@ -84,11 +80,13 @@ def endure(engine_name: str, path: Path, count: int, minutes: float, seed: int) 
         span.operations += 1
         span.longest_millis = max(span.longest_millis, millis)
         span.pauses += millis > PAUSE_MILLIS
-        if after - begun >= 10:
+        if after - begun >= SPAN_SECS:
             span.seconds = after - begun
             span.resident_bytes = status_bytes("VmRSS").get("VmRSS", 0)
             span.disk_bytes = disk_bytes(path)
             spans.append(span)
+            if after >= end:
+                break
             span, begun = Span(0.0), now()
     engine.close()
     return spans
@@ -103,7 +101,7 @@ def rows(spans: list[Span]) -> list[list[str]]:
         seconds = sum(span.seconds for span in part)
         found.append(
             [
-                f"{first * 10 / 60:.1f} to {(first + len(part)) * 10 / 60:.1f}",
+                f"{first * SPAN_SECS / 60:.1f} to {(first + len(part)) * SPAN_SECS / 60:.1f}",
                 f"{sum(span.operations for span in part) / seconds / 1e3:.0f}",
                 f"{max(span.longest_millis for span in part):.1f}",
                 str(sum(span.pauses for span in part)),
@@ -126,7 +124,7 @@ def draw(spans: list[Span], path: Path) -> None:
         from matplotlib.figure import Figure
     except ImportError:
         return
-    minutes = [(at + 1) * 10 / 60 for at in range(len(spans))]
+    minutes = [(at + 1) * SPAN_SECS / 60 for at in range(len(spans))]
     lines = {
         "thousand operations a second": [span.operations / span.seconds / 1e3 for span in spans],
         "longest operation, ms": [span.longest_millis for span in spans],
