@@ -72,17 +72,16 @@ static nori_status enter(struct nori_engine *engine, unsigned *stripe_out, bool 
     return nr_fail_closed(engine, err);
 }
 
-nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key, unsigned flags,
-                     nori_value_fn fn, void *arg, bool *found_out, struct nori_error *err)
+static nori_status get(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key,
+                       struct nr_read *read, nori_value_fn fn, void *arg, bool *found_out, struct nori_error *err)
 {
     unsigned index = 0;
-    struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
     nori_slice value;
     bool has_missed = false, is_alone = false;
     *found_out = false;
     nori_status rc = enter(engine, &index, &is_alone, err);
     if (rc != NORI_OK) return rc;
-    bool was_try_only = nr_try_only(read.no_wait);
+    bool was_try_only = nr_try_only(read->no_wait);
     struct nr_stripe *stripe = &engine->stripes[index];
     uint64_t nth = atomic_load_explicit(is_alone ? &stripe->alone.gets : &stripe->shared.gets, memory_order_relaxed);
     uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
@@ -94,7 +93,7 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     else
         moment = (struct nr_moment){atomic_load_explicit(&engine->published_sequence, memory_order_acquire), 0};
     struct nr_lookup lookup = {.key = key, .hash = nr_hash_key(key), .sequence = moment.sequence};
-    NR_CHECK(nr_judge_read(engine, nr_view_search(engine, view, &lookup, &read, err), err));
+    NR_CHECK(nr_judge_read(engine, nr_view_search(engine, view, &lookup, read, err), err));
     if (lookup.found) {
         if (!snapshot && nr_tag_type(lookup.tag) == NR_TYPE_PUT_EXPIRING) moment.now_ms = nr_engine_now_ms(engine);
         *found_out = nr_lookup_value(&lookup, moment.now_ms, &value);
@@ -102,14 +101,29 @@ nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *sna
     }
     if (begun_ns) nr_histogram_record(&engine->latency[NORI_LATENCY_GET], nr_clock_ns() - begun_ns);
 out:
-    has_missed = read.blocks_read + read.tables_opened > 0;
-    if (rc != NORI_AGAIN) count(stripe, rc == NORI_OK, &read, is_alone); /* Else asked again, and counted then. */
-    nr_read_clear(&read);
+    has_missed = read->blocks_read + read->tables_opened > 0;
+    if (rc != NORI_AGAIN) count(stripe, rc == NORI_OK, read, is_alone); /* Else asked again, and counted then. */
+    nr_read_clear(read);
     nr_epoch_leave(&engine->epoch, index);
     /* Blocks evicted by a read cannot be freed while it is inside. */
     if (has_missed) nr_read_sweep(engine);
     nr_try_only(was_try_only);
     return rc;
+}
+
+nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key, unsigned flags,
+                     nori_value_fn fn, void *arg, bool *found_out, struct nori_error *err)
+{
+    struct nr_read read = {.no_wait = flags & NORI_NO_WAIT};
+    return get(engine, snapshot, key, &read, fn, arg, found_out, err);
+}
+
+nori_status nori_get_patient(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key,
+                             void (*waiting)(void *arg), nori_value_fn fn, void *arg, bool *found_out,
+                             struct nori_error *err)
+{
+    struct nr_read read = {.no_wait = true, .waiting = waiting, .waiting_arg = arg};
+    return get(engine, snapshot, key, &read, fn, arg, found_out, err);
 }
 
 /* Many keys of one moment. */

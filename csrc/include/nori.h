@@ -343,6 +343,11 @@ typedef bool (*nori_value_fn)(void *arg, nori_slice value);
 NORI_WARN_UNUSED nori_status nori_get(struct nori_engine *engine, const struct nori_snapshot *snapshot, nori_slice key,
                                       unsigned flags, nori_value_fn fn, void *arg, bool *found_out,
                                       struct nori_error *error);
+/* The same, for a caller that holds what others need: calls 'waiting' once before it waits or reads the disk, if it has
+ * to, and goes on where it is. 'fn' comes later, if at all; both get 'arg'. */
+NORI_WARN_UNUSED nori_status nori_get_patient(struct nori_engine *engine, const struct nori_snapshot *snapshot,
+                                              nori_slice key, void (*waiting)(void *arg), nori_value_fn fn, void *arg,
+                                              bool *found_out, struct nori_error *error);
 /* Like nori_get for 'count' keys, all as of one moment. 'fn' is called with the position of each key that is found. */
 typedef bool (*nori_values_fn)(void *arg, size_t position, nori_slice value);
 NORI_WARN_UNUSED nori_status nori_get_many(struct nori_engine *engine, const struct nori_snapshot *snapshot,

@@ -69,6 +69,10 @@ nori_status nr_posix_file_open(struct nr_dir *dir, const char *name, enum nr_ope
         goto out;
     }
     NR_CHECK(nr_posix_open_at(dir, name, flags, &file->fd, err));
+#ifdef O_NOATIME
+    /* Nobody asks when it was read last. Another owner's file keeps its times. */
+    (void)fcntl(file->fd, F_SETFL, O_NOATIME);
+#endif
     file->base.env = dir->env;
     file->base.path = path;
     *file_out = &file->base;

@@ -19,37 +19,54 @@ void py_reader_leave_last(struct py_reader *self)
 
 /* ---------------------------------------------------------------- one key */
 
-/* The disk, or a lock, has to be waited for. */
-static nori_status find_slow(struct py_reader *self, struct py_bytes *key, struct py_value *value, bool *found_out)
-{
+struct finding {
+    struct py_reader *self;
+    struct py_value *value;
     struct py_call call;
-    if (py_bytes_own(key) < 0) return NORI_NO_MEMORY;
-    py_call_begin(&call, self->state, self->engine);
-    nori_status rc = nori_get(self->core, self->snapshot, key->slice, 0, value ? py_value_copy : NULL, value, found_out,
-                              &call.error);
-    return py_call_end(&call, rc) < 0 ? NORI_INVALID : NORI_OK;
+    bool has_waited;
+};
+
+/* The disk, or a lock, has to be waited for. */
+static void begin_to_wait(void *arg)
+{
+    struct finding *finding = arg;
+    finding->has_waited = true;
+    py_call_begin(&finding->call, finding->self->state, finding->self->engine);
+}
+
+static bool take_value(void *arg, nori_slice value)
+{
+    struct finding *finding = arg;
+    if (!finding->value) return true;
+    return finding->has_waited ? py_value_copy(finding->value, value) : py_value_make(finding->value, value);
 }
 
 /* 1: found, 0: not, -1: an exception. 'value' NULL: only whether it is there. */
 static int find(struct py_reader *self, PyObject *object, struct py_value *value)
 {
-    struct nori_error error;
     struct py_bytes key;
+    struct finding finding;
     bool is_found = false;
     if (py_key_init(&key, object) < 0) return -1;
+    if (py_bytes_own(&key) < 0) {
+        py_bytes_clear(&key);
+        return -1;
+    }
     if (!py_reader_try_enter(self)) {
         py_bytes_clear(&key);
         py_raise_closed(self->state, "snapshot");
         return -1;
     }
     if (value) py_value_begin(value);
-    nori_status rc = nori_get(self->core, self->snapshot, key.slice, NORI_NO_WAIT, value ? py_value_make : NULL, value,
-                              &is_found, &error);
-    if (rc == NORI_AGAIN) {
-        if (value) py_value_clear(value);
-        rc = find_slow(self, &key, value, &is_found);
+    finding.self = self;
+    finding.value = value;
+    finding.has_waited = false;
+    nori_status rc = nori_get_patient(self->core, self->snapshot, key.slice, begin_to_wait, take_value, &finding,
+                                      &is_found, &finding.call.error);
+    if (finding.has_waited) {
+        if (py_call_end(&finding.call, rc) < 0) rc = NORI_INVALID;
     } else if (rc != NORI_OK) {
-        py_raise(self->state, nori_path(self->core), rc, &error);
+        py_raise(self->state, nori_path(self->core), rc, &finding.call.error);
     }
     py_reader_leave(self);
     py_bytes_clear(&key);

@@ -15,6 +15,10 @@
  * was hit meanwhile loses some heat and goes to the end, any other is evicted. Blocks that scans brought in wait in a
  * queue of their own that has an eighth of the room, once room is short; a get moves them over when their turn comes.
  *
+ * What gets bring in is taken once there is no room only if it was offered before, and not too many others since: a
+ * block that is read as rarely as those that are evicted costs more to take than it saves. Of each offer a mark is left
+ * in a table that has as many places as the cache has blocks, where a later one may take its place.
+ *
  * A file that goes takes its blocks along: each shard keeps them in lists by file.
  */
 
@@ -22,6 +26,7 @@
 #define MIN_SHARD_BYTES (1u << 20)
 #define BYTES_PER_BUCKET 2048
 #define SCAN_SHARE 8
+#define BYTES_PER_OFFER 4096
 #define FILE_LISTS 256
 #define LIMBO_SHARE 32
 #define LIMBO_BYTES (64u << 10)
@@ -48,10 +53,12 @@ struct shard {
 };
 
 struct nr_block_cache {
-    struct nr_epoch *epoch; /* Borrowed. */
-    size_t shard_count;     /* A power of two. */
-    struct shard *shards;   /* Owned. */
-    struct nr_slab *slab;   /* Owned, but for its cells, which blocks may keep longer. NULL: a small cache. */
+    struct nr_epoch *epoch;   /* Borrowed. */
+    size_t shard_count;       /* A power of two. */
+    struct shard *shards;     /* Owned. */
+    struct nr_slab *slab;     /* Owned, but for its cells, which blocks may keep longer. NULL: a small cache. */
+    _Atomic uint32_t *offers; /* Owned. Marks of blocks that were not taken; 0: none. Relaxed. */
+    size_t offer_mask;        /* Immutable. */
 };
 
 /* The block heads a chain. */
@@ -205,6 +212,13 @@ nori_status nr_block_cache_create(struct nr_epoch *epoch, size_t budget_bytes, s
             goto out;
         }
     }
+    size_t offer_count = power_of_two_below(budget_bytes / BYTES_PER_OFFER);
+    cache->offer_mask = offer_count - 1;
+    cache->offers = nr_calloc(offer_count, sizeof(*cache->offers));
+    if (!cache->offers) {
+        rc = nr_fail_memory(err, offer_count * sizeof(*cache->offers));
+        goto out;
+    }
     *cache_out = cache;
     cache = NULL;
 out:
@@ -230,6 +244,7 @@ void nr_block_cache_destroy(struct nr_block_cache *cache)
         nr_mutex_destroy(&shard->lock);
     }
     nr_slab_release(cache->slab);
+    nr_free(cache->offers);
     nr_free(cache->shards);
     nr_free(cache);
 }
@@ -385,6 +400,26 @@ void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block 
     evicted = take_limbo_locked(shard, false);
     nr_mutex_unlock(&shard->lock);
     if (evicted) nr_epoch_retire(cache->epoch, &evicted->link);
+}
+
+/* Whether there is room, or the block was offered before. */
+static bool is_wanted(struct nr_block_cache *cache, const struct nr_cached_block *block)
+{
+    uint64_t hash = hash_place(block->file_number, block->offset);
+    struct shard *shard = find_shard(cache, hash);
+    size_t bytes = atomic_load_explicit(&shard->bytes, memory_order_relaxed);
+    if (bytes + charge_of(block) <= shard->budget_bytes) return true;
+    _Atomic uint32_t *offer = &cache->offers[(hash >> 8) & cache->offer_mask];
+    uint32_t mark = (uint32_t)(hash >> 32) | 1;
+    bool was_offered = atomic_load_explicit(offer, memory_order_relaxed) == mark;
+    atomic_store_explicit(offer, was_offered ? 0 : mark, memory_order_relaxed);
+    return was_offered;
+}
+
+void nr_block_cache_offer(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan,
+                          struct nr_block_shortcut *shortcut, size_t number)
+{
+    if (is_scan || is_wanted(cache, block)) nr_block_cache_insert(cache, block, is_scan, shortcut, number);
 }
 
 static void drop_file_locked(struct shard *shard, uint64_t file_number)

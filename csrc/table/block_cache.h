@@ -87,6 +87,9 @@ static inline void nr_block_prefetch(const struct nr_cached_block *block)
  * not fit. Never waits for I/O. From then on 'shortcut' leads to it; NULL: none does. */
 void nr_block_cache_insert(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan,
                            struct nr_block_shortcut *shortcut, size_t number);
+/* The same for what a get has read. Where there is no room it is taken the second time. */
+void nr_block_cache_offer(struct nr_block_cache *cache, struct nr_cached_block *block, bool is_scan,
+                          struct nr_block_shortcut *shortcut, size_t number);
 /* Drops all blocks of a file that is gone. */
 void nr_block_cache_drop_file(struct nr_block_cache *cache, uint64_t file_number);
 size_t nr_block_cache_bytes(const struct nr_block_cache *cache);

@@ -17,6 +17,16 @@ void nr_read_clear(struct nr_read *read)
     read->pinned = NULL;
 }
 
+bool nr_read_may_wait(struct nr_read *read)
+{
+    if (NR_LIKELY(!read->no_wait)) return true;
+    if (!read->waiting) return false;
+    read->waiting(read->waiting_arg);
+    read->no_wait = false;
+    nr_try_only(false);
+    return true;
+}
+
 /* ---------------------------------------------------------------- life */
 
 static void release_link(struct nr_epoch_link *link)

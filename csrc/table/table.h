@@ -16,9 +16,11 @@ struct nr_table;
 
 /* How one call reads, what it must not do, and what it counts. Zeroed is a usable get. */
 struct nr_read {
-    bool no_wait;    /* NORI_AGAIN rather than a disk read. */
-    bool is_scan;    /* Does not make blocks hot; reads ahead. */
-    bool skip_cache; /* Compaction and verify: looks into the cache, leaves it as it is. */
+    bool no_wait;               /* NORI_AGAIN rather than a disk read, until 'waiting' was told. */
+    bool is_scan;               /* Does not make blocks hot; reads ahead. */
+    bool skip_cache;            /* Compaction and verify: looks into the cache, leaves it as it is. */
+    void (*waiting)(void *arg); /* With no_wait: told before the first disk read, which then is done. NULL: nobody. */
+    void *waiting_arg;
     uint64_t runs_probed;
     uint64_t tables_opened;
     uint64_t blocks_read; /* From disk. */
@@ -33,6 +35,8 @@ struct nr_read {
                                      * take it; nr_read_clear gives it back. */
 };
 void nr_read_clear(struct nr_read *read);
+/* To be asked before a disk read, or a wait for a lock. */
+bool nr_read_may_wait(struct nr_read *read);
 
 /* How to make the best of a damaged table: what it can do without is told to 'note' (a failure of which ends the call),
  * and then done without. */

@@ -276,7 +276,7 @@ nori_status nr_table_cache_find(struct nr_table_cache *cache, struct nr_table_ha
             *table_out = find_bare(cache, handle, table, read);
         goto out;
     }
-    if (read && read->no_wait) {
+    if (read && !nr_read_may_wait(read)) {
         rc = NR_FAIL(err, NORI_AGAIN, "table %" PRIu64 " is not open", handle->number);
         goto out;
     }

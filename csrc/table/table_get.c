@@ -48,14 +48,14 @@ static nori_status find_block(struct nr_probe *probe, struct nr_read *read, stru
         read->cache_hits++;
         return NORI_OK;
     }
-    if (read->no_wait) return NR_FAIL(err, NORI_AGAIN, "the block is not in the cache");
+    if (!nr_read_may_wait(read)) return NR_FAIL(err, NORI_AGAIN, "the block is not in the cache");
     read->cache_misses++;
     NR_CHECK(nr_table_acquire_file(table, err));
     rc = nr_table_block_read(table, probe->block, read, &probe->cached, err);
     nr_table_release_file(table);
     if (rc != NORI_OK) goto out;
     if (table->blocks && !read->skip_cache)
-        nr_block_cache_insert(table->blocks, probe->cached, read->is_scan, table->shortcut, probe->block);
+        nr_block_cache_offer(table->blocks, probe->cached, read->is_scan, table->shortcut, probe->block);
     nr_block_unref(read->pinned);
     read->pinned = probe->cached;
 out:

@@ -140,6 +140,63 @@ TEST(calls_that_may_not_wait_lock_nothing)
     close_and_remove(engine, path);
 }
 
+struct patience {
+    int waits;
+    int waits_before_value;
+    size_t value_size;
+};
+
+static void begin_to_wait(void *arg)
+{
+    ((struct patience *)arg)->waits++;
+}
+
+static bool take_size(void *arg, nori_slice value)
+{
+    struct patience *patience = arg;
+    patience->waits_before_value = patience->waits;
+    patience->value_size = value.size;
+    return true;
+}
+
+static struct patience get_patiently(struct nori_engine *engine, const char *text, bool is_there)
+{
+    struct nori_error error;
+    struct patience patience = {0};
+    bool found;
+    EXPECT_OK(nori_get_patient(engine, NULL, nr_slice_text(text), begin_to_wait, take_size, &patience, &found, &error),
+              &error);
+    EXPECT_EQ(found, is_there);
+    return patience;
+}
+
+TEST(a_patient_get_says_once_that_it_is_about_to_wait_and_goes_on)
+{
+    char path[] = "/tmp/nori-no-wait-XXXXXX";
+    struct nori_engine *engine = open_filled(path);
+    struct nori_error error;
+    struct nori_stats before, after;
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+    struct nori_options options = small_options();
+    struct nori_open_params params = {.options = &options};
+    EXPECT_OK(nori_open(path, &params, &engine, &error), &error);
+
+    EXPECT_OK(nori_stats(engine, &before, &error), &error);
+    struct patience first = get_patiently(engine, "key00042", true); /* The table is to be opened, the block read. */
+    EXPECT_EQ(first.waits, 1);
+    EXPECT_EQ(first.waits_before_value, 1);
+    EXPECT_EQ(first.value_size, 8);
+    struct patience again = get_patiently(engine, "key00042", true);
+    EXPECT_EQ(again.waits, 0);
+    EXPECT_EQ(again.value_size, 8);
+    EXPECT_EQ(get_patiently(engine, "kez", false).value_size, 0);
+    EXPECT_OK(nori_stats(engine, &after, &error), &error);
+    EXPECT_EQ(after.gets - before.gets, 3);
+    EXPECT_EQ(after.blocks_read - before.blocks_read, 1);
+    close_and_remove(engine, path);
+}
+
 struct attempt {
     struct nori_engine *engine;
     enum call call;

@@ -63,6 +63,49 @@ TEST(long_scan_leaves_what_is_read_often)
     fixture_clear(&fixture);
 }
 
+static void offer(struct fixture *fixture, uint64_t file, uint64_t offset, bool is_scan)
+{
+    struct nr_cached_block *block = nr_block_create(fixture->blocks, file, offset, 4096);
+    EXPECT(block);
+    memset(block->data, (int)(file * 31 + offset), 4096);
+    nr_block_cache_offer(fixture->blocks, block, is_scan, NULL, 0);
+    nr_block_unref(block);
+}
+
+TEST(what_is_offered_once_is_taken_while_there_is_room)
+{
+    struct fixture fixture;
+    fixture_init(&fixture, 4 << 20);
+    for (unsigned i = 0; i < 500; i++) offer(&fixture, 1, i * 4096, false);
+    for (unsigned i = 0; i < 500; i++) EXPECT(has(&fixture, 1, i * 4096, false));
+    fixture_clear(&fixture);
+}
+
+TEST(what_is_offered_to_a_full_cache_is_taken_the_second_time)
+{
+    struct fixture fixture;
+    unsigned once = 0, twice = 0, kept = 0;
+    fixture_init(&fixture, 4 << 20);
+    for (unsigned i = 0; i < 2000; i++) insert(&fixture, 1, i * 4096, 4096, false);
+    for (unsigned i = 0; i < 100; i++) {
+        offer(&fixture, 2, i * 4096, false);
+        once += has(&fixture, 2, i * 4096, true);
+        offer(&fixture, 2, i * 4096, false);
+        twice += has(&fixture, 2, i * 4096, true);
+    }
+    EXPECT_EQ(once, 0);
+    EXPECT_EQ(twice, 100);
+    /* Those that come and do not come back leave the others alone, and only a mark for a while. */
+    for (unsigned i = 0; i < 20000; i++) offer(&fixture, 3, i * 4096, false);
+    for (unsigned i = 0; i < 100; i++) kept += has(&fixture, 2, i * 4096, true);
+    EXPECT_EQ(kept, 100);
+    offer(&fixture, 3, 0, false);
+    EXPECT(!has(&fixture, 3, 0, true));
+    offer(&fixture, 3, 4096, true); /* Scans have a queue of their own. */
+    EXPECT(has(&fixture, 3, 4096, true));
+    fixture_clear(&fixture);
+}
+
 TEST(blocks_of_a_dropped_file_are_gone_and_others_stay)
 {
     struct fixture fixture;
