@@ -4,6 +4,8 @@
 #include <stdlib.h>
 
 #define PERCENTILE 0.95
+/* Fewer tell nothing. */
+#define FEW_PROBES 20
 
 double nr_heat_weight(uint64_t elapsed_us, double alpha, double interval_secs)
 {
@@ -22,7 +24,21 @@ static double at_least(uint64_t count)
     return NR_MAX((double)count - 2 * sqrt((double)count), 0);
 }
 
-bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, double interval_secs)
+static void fold_probes(struct nr_activity_state *state, const struct nr_activity_counts *counts, size_t run_count,
+                        double kept)
+{
+    double searches = (double)counts->searches, runs = NR_MAX((double)run_count, 1);
+    double probes = NR_MIN(NR_MAX((double)counts->runs_probed, searches), searches * runs);
+    state->extra_probes = state->extra_probes * kept + probes - searches;
+    state->extra_runs = state->extra_runs * kept + searches * (runs - 1);
+}
+
+double nr_heat_probed_part(const struct nr_activity_state *state)
+{
+    return state->extra_runs < FEW_PROBES ? 1 : state->extra_probes / state->extra_runs;
+}
+
+bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs)
 {
     struct nr_activity_state *state = &activity->state;
     if (state->folded_at_us == 0) state->folded_at_us = now_us;
@@ -43,6 +59,7 @@ bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, d
     state->recent_reads = at_least(counts.searches + counts.sheltered);
     state->recent_scans = at_least(counts.scans);
     state->recent_secs = seconds;
+    fold_probes(state, &counts, run_count, exp(-seconds / interval_secs));
     if (counts.searches > 0) {
         double probes = (double)counts.runs_probed / (double)counts.searches;
         /* Nothing was measured before: what is, counts in full. */

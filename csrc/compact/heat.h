@@ -14,9 +14,12 @@
 
 /* The weight of what happened in 'elapsed_us', beside all before. 0..1 */
 double nr_heat_weight(uint64_t elapsed_us, double alpha, double interval_secs);
-/* Takes what was counted into the state. False if it is carried over, or no time has passed. An activity that was never
- * folded begins to count at 'now_us'. Under the engine's lock. */
-bool nr_heat_fold(struct nr_activity *activity, uint64_t now_us, double alpha, double interval_secs);
+/* Takes what was counted into the state of a slot that has 'run_count' runs. False if it is carried over, or no time
+ * has passed. An activity that was never folded begins to count at 'now_us'. Under the engine's lock. */
+bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs);
+/* Of the runs beyond the first, the part that a search looks into: it ends in the run that has the key, and passes
+ * those whose bounds do not cover it. 1 where little is known. */
+double nr_heat_probed_part(const struct nr_activity_state *state);
 
 /* Of one slot. */
 struct nr_heat_rates {

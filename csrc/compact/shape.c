@@ -4,18 +4,19 @@
 
 #define HEAT_MARGIN 0.05
 
-/* Reads and scans, by what one run more costs them. */
-static double reading_ns(const struct nr_shape_costs *costs, double reads, double scans)
+/* Reads and scans, by what one run more costs them. A scan opens all that there are. */
+static double reading_ns(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, double reads,
+                         double scans)
 {
-    return reads * costs->probe_ns + scans * costs->scan_ns;
+    return reads * slot->probed_part * costs->probe_ns + scans * costs->scan_ns;
 }
 
 /* Nanoseconds per second that a run more takes. */
 static double reading_rate(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs)
 {
-    double rate = reading_ns(costs, slot->read_rate, slot->scan_rate);
+    double rate = reading_ns(slot, costs, slot->read_rate, slot->scan_rate);
     if (slot->recent_secs <= 0) return rate;
-    return NR_MAX(rate, reading_ns(costs, slot->recent_reads, slot->recent_scans) / slot->recent_secs);
+    return NR_MAX(rate, reading_ns(slot, costs, slot->recent_reads, slot->recent_scans) / slot->recent_secs);
 }
 
 /* Nanoseconds per second that a slot of 'k' runs takes. */
@@ -46,9 +47,9 @@ bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr
                                uint64_t bytes, double interval_secs)
 {
     double fewer = (double)slot->run_count - (double)k, secs = secs_to_arrival(slot, interval_secs);
-    double run_ns = reading_ns(costs, slot->read_rate, slot->scan_rate) * secs;
+    double run_ns = reading_ns(slot, costs, slot->read_rate, slot->scan_rate) * secs;
     /* No more than was read: what has just begun may end. */
-    double recent_ns = reading_ns(costs, slot->recent_reads, slot->recent_scans);
+    double recent_ns = reading_ns(slot, costs, slot->recent_reads, slot->recent_scans);
     if (slot->recent_secs > secs) recent_ns *= secs / slot->recent_secs;
     return fewer * NR_MAX(run_ns, recent_ns) > (double)bytes * costs->byte_ns;
 }

@@ -3,7 +3,8 @@
  * Pure: numbers in, K out; costs are measured by who calls, constants in tests. Two policies.
  *
  * "cost": the K for which reads x cost of the runs they look at + bytes arriving x cost of rewriting is least. A slot
- * that takes K runs has (K + 1) / 2 on average. A byte that arrives is written once, and the slot's other bytes are
+ * that takes K runs has (K + 1) / 2 on average, of which a get looks into the first, and into that part of the others
+ * that gets looked into of late. A byte that arrives is written once, and the slot's other bytes are
  * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that. Rates that rise are
  * those that were seen last: the folded ones take intervals to follow, and K changes once in an interval.
  *
@@ -35,6 +36,7 @@ struct nr_shape_slot {
     double heat;                                    /* 0..1 */
     double ratio;                                   /* How many times as large as what arrives at a time. */
     double recent_reads, recent_scans, recent_secs; /* As in nr_activity_state. */
+    double probed_part;                             /* Of runs that there are, beyond the first, by a get. 0..1 */
 };
 
 /* The K wanted. */

@@ -19,10 +19,11 @@ static void fold_all(struct nori_engine *engine, const struct nr_version *versio
     const struct nori_options *options = &engine->options;
     for (size_t level = 1; level < version->level_count; level++) {
         for (size_t i = 0; i < version->levels[level]->slot_count; i++) {
-            struct nr_activity *activity = nr_level_slot(version->levels[level], i)->activity;
+            const struct nr_slot *slot = nr_level_slot(version->levels[level], i);
+            struct nr_activity *activity = slot->activity;
             /* New since the last round: what it has counted, it has counted since then. */
             if (activity->state.folded_at_us == 0) activity->state.folded_at_us = engine->heat_folded_us;
-            nr_heat_fold(activity, now_us, options->heat_alpha, options->heat_decay_interval_secs);
+            nr_heat_fold(activity, slot->run_count, now_us, options->heat_alpha, options->heat_decay_interval_secs);
         }
     }
     nr_arrivals_expect(version, options->heat_decay_interval_secs / NR_MAX(options->heat_alpha, 1e-3));

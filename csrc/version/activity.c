@@ -92,6 +92,8 @@ void nr_activity_share(struct nr_activity *into, const struct nr_activity *from,
     state->recent_reads += old->recent_reads * part;
     state->recent_scans += old->recent_scans * part;
     state->recent_secs = NR_MAX(state->recent_secs, old->recent_secs);
+    state->extra_probes += old->extra_probes * part;
+    state->extra_runs += old->extra_runs * part;
     state->folded_at_us = NR_MAX(state->folded_at_us, old->folded_at_us);
     state->k_changed_at_us = NR_MAX(state->k_changed_at_us, old->k_changed_at_us);
     state->searches += share_of(old->searches, part);

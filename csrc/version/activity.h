@@ -40,6 +40,8 @@ struct nr_activity_state {
     double recent_reads;      /* That the last fold saw, as few as chance may have made many; so is the next. */
     double recent_scans;      /* */
     double recent_secs;       /* What that fold was over; 0: none. */
+    double extra_probes;      /* Of late, runs beyond the first that searches looked into, */
+    double extra_runs;        /* and those that there were. */
     double probes_per_read;   /* Of those that searched the slot; 0: not measured yet. */
     uint64_t folded_at_us;    /* Monotonic; 0: never. */
     uint64_t k_changed_at_us; /* Monotonic; 0: never. Set by who changes K. */

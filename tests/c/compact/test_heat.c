@@ -58,7 +58,7 @@ TEST(a_rate_rises_four_times_as_fast_as_it_falls)
         activity->state.read_rate = cases[i].before;
         activity->state.folded_at_us = 5 * SECOND;
         search(activity, cases[i].reads, 2);
-        EXPECT(nr_heat_fold(activity, 65 * SECOND, cases[i].alpha, 60));
+        EXPECT(nr_heat_fold(activity, 1, 65 * SECOND, cases[i].alpha, 60));
         EXPECT_ABOUT(activity->state.read_rate, cases[i].after);
         EXPECT_EQ(activity->state.folded_at_us, 65 * SECOND);
         EXPECT_EQ(activity->state.searches, cases[i].reads);
@@ -74,7 +74,7 @@ TEST(bytes_that_come_in_few_large_parts_have_their_mean)
     double sum = 0;
     for (uint64_t second = 2; second <= 4001; second++) {
         if (second % 40 == 0) nr_activity_count_arrived(activity, 0, 4000);
-        EXPECT(nr_heat_fold(activity, second * SECOND, 0.1, 1));
+        EXPECT(nr_heat_fold(activity, 1, second * SECOND, 0.1, 1));
         if (second > 2001) sum += activity->state.mean_write_rate;
     }
     EXPECT_ABOUT(sum / 2000, 100); /* As an average over parts; the rate that rises fast is above it. */
@@ -84,20 +84,20 @@ TEST(bytes_that_come_in_few_large_parts_have_their_mean)
 TEST(few_accesses_are_carried_over_until_there_are_more_or_the_interval_is_over)
 {
     struct nr_activity *activity = make_activity();
-    EXPECT(!nr_heat_fold(activity, 10 * SECOND, 0.1, 60)); /* Begins here. */
+    EXPECT(!nr_heat_fold(activity, 1, 10 * SECOND, 0.1, 60)); /* Begins here. */
     search(activity, 5, 1);
     nr_activity_count_scan(activity, 0);
-    EXPECT(!nr_heat_fold(activity, 20 * SECOND, 0.1, 60));
+    EXPECT(!nr_heat_fold(activity, 1, 20 * SECOND, 0.1, 60));
     EXPECT_EQ(activity->state.folded_at_us, 10 * SECOND);
     EXPECT_EQ(nr_activity_peek(activity).searches, 5);
     search(activity, 5, 1);
-    EXPECT(nr_heat_fold(activity, 30 * SECOND, 1.0, 60));
+    EXPECT(nr_heat_fold(activity, 1, 30 * SECOND, 1.0, 60));
     EXPECT_ABOUT(activity->state.read_rate, 0.5); /* Ten in the 20 s since it began. */
-    EXPECT(!nr_heat_fold(activity, 40 * SECOND, 1.0, 60));
+    EXPECT(!nr_heat_fold(activity, 1, 40 * SECOND, 1.0, 60));
     EXPECT_ABOUT(activity->state.read_rate, 0.5);
-    EXPECT(nr_heat_fold(activity, 90 * SECOND, 1.0, 60));
+    EXPECT(nr_heat_fold(activity, 1, 90 * SECOND, 1.0, 60));
     EXPECT_ABOUT(activity->state.read_rate, 0);
-    EXPECT(!nr_heat_fold(activity, 90 * SECOND, 1.0, 60));
+    EXPECT(!nr_heat_fold(activity, 1, 90 * SECOND, 1.0, 60));
     nr_activity_unref(activity);
 }
 
@@ -109,7 +109,7 @@ TEST(each_kind_has_its_rate_and_probes_are_those_of_reads_that_searched)
     nr_activity_count_sheltered(activity, 0, 64);
     nr_activity_count_scan(activity, 3);
     nr_activity_count_arrived(activity, 1, 5000);
-    EXPECT(nr_heat_fold(activity, 1 + 10 * SECOND, 1.0, 60));
+    EXPECT(nr_heat_fold(activity, 1, 1 + 10 * SECOND, 1.0, 60));
     EXPECT_ABOUT(activity->state.read_rate, 16.4);
     EXPECT_ABOUT(activity->state.scan_rate, 0.1);
     EXPECT_ABOUT(activity->state.write_rate, 500);
@@ -118,7 +118,7 @@ TEST(each_kind_has_its_rate_and_probes_are_those_of_reads_that_searched)
     EXPECT_EQ(activity->state.searches, 100);
     EXPECT_EQ(activity->state.bytes_arrived, 5000);
     search(activity, 100, 1);
-    EXPECT(nr_heat_fold(activity, 1 + 70 * SECOND, 0.5, 60));
+    EXPECT(nr_heat_fold(activity, 1, 1 + 70 * SECOND, 0.5, 60));
     EXPECT_ABOUT(activity->state.probes_per_read, 2);
     nr_activity_unref(activity);
 }
@@ -173,4 +173,24 @@ TEST(heat_is_the_greater_of_reads_and_scans_and_writes_stand_apart)
     EXPECT_ABOUT(heats[1].write, 1);
     EXPECT_ABOUT(heats[2].scan, 1);
     EXPECT_ABOUT(heats[2].heat, 1);
+}
+
+TEST(the_part_of_the_runs_that_gets_look_into_is_that_of_late)
+{
+    struct nr_activity *activity = make_activity();
+    activity->state.folded_at_us = 5 * SECOND;
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1); /* Nothing is known. */
+    search(activity, 100, 1);
+    EXPECT(nr_heat_fold(activity, 1, 6 * SECOND, 0.1, 60));
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1); /* Of one run nothing is learned. */
+    search(activity, 100, 2);
+    EXPECT(nr_heat_fold(activity, 4, 7 * SECOND, 0.1, 60));
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1.0 / 3);
+    search(activity, 100, 0); /* The bounds of none cover the keys. */
+    EXPECT(nr_heat_fold(activity, 4, 8 * SECOND, 0.1, 60));
+    EXPECT(nr_heat_probed_part(&activity->state) < 0.2);
+    search(activity, 100, 4);
+    EXPECT(nr_heat_fold(activity, 4, 600 * SECOND, 0.1, 60)); /* What was before is forgotten. */
+    EXPECT(nr_heat_probed_part(&activity->state) > 0.99);
+    nr_activity_unref(activity);
 }

@@ -8,6 +8,7 @@ static const struct nr_shape_costs costs = {.probe_ns = 500, .scan_ns = 5000, .b
 static uint32_t by_cost(struct nr_shape_slot slot)
 {
     slot.ratio = 10;
+    if (slot.probed_part == 0) slot.probed_part = 1;
     return nr_shape_by_cost(&slot, &costs, 4);
 }
 
@@ -47,6 +48,7 @@ TEST(reads_and_writes_are_weighed)
 static bool is_worth(struct nr_shape_slot slot)
 {
     slot.ratio = 10;
+    if (slot.probed_part == 0) slot.probed_part = 1;
     return nr_shape_is_worth_merging(&slot, &costs, 1, slot.bytes, 60);
 }
 
@@ -90,6 +92,20 @@ TEST(reads_that_begin_count_at_once_for_k_and_as_they_were_for_a_merge)
     slot.recent_reads = 5000; /* What was read does not pay for the merge yet. */
     slot.recent_secs = 0.25;
     EXPECT_EQ(by_cost(slot), 1);
+    EXPECT(!is_worth(slot));
+}
+
+TEST(gets_count_for_the_runs_they_look_into)
+{
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .run_count = 4, .read_rate = 1000, .write_rate = 5e3};
+    EXPECT_EQ(by_cost(slot), 1);
+    slot.probed_part = 0.1;
+    EXPECT(by_cost(slot) > 2);
+    slot.scan_rate = 100; /* Scans open them all. */
+    EXPECT_EQ(by_cost(slot), 1);
+    slot = (struct nr_shape_slot){.bytes = 1 << 20, .run_count = 4, .read_rate = 1000};
+    EXPECT(is_worth(slot));
+    slot.probed_part = 0.1;
     EXPECT(!is_worth(slot));
 }
 
