@@ -4,8 +4,10 @@
 #include <stdlib.h>
 
 #define PERCENTILE 0.95
-/* Fewer tell nothing. */
-#define FEW_PROBES 20
+/* What is not known counts as if so many runs had been there, and that part of them looked into: less than all, so that
+ * a slot comes to have two, and it is learned. */
+#define FEW_RUNS 20
+#define UNKNOWN_PART 0.5
 
 double nr_heat_weight(uint64_t elapsed_us, double alpha, double interval_secs)
 {
@@ -29,13 +31,14 @@ static void fold_probes(struct nr_activity_state *state, const struct nr_activit
 {
     double searches = (double)counts->searches, runs = NR_MAX((double)run_count, 1);
     double probes = NR_MIN(NR_MAX((double)counts->runs_probed, searches), searches * runs);
+    if (runs < 2 || searches < 1) return; /* What was learned stands until there is something to learn from. */
     state->extra_probes = state->extra_probes * kept + probes - searches;
     state->extra_runs = state->extra_runs * kept + searches * (runs - 1);
 }
 
 double nr_heat_probed_part(const struct nr_activity_state *state)
 {
-    return state->extra_runs < FEW_PROBES ? 1 : state->extra_probes / state->extra_runs;
+    return (state->extra_probes + UNKNOWN_PART * FEW_RUNS) / (state->extra_runs + FEW_RUNS);
 }
 
 bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs)

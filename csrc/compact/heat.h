@@ -18,7 +18,7 @@ double nr_heat_weight(uint64_t elapsed_us, double alpha, double interval_secs);
  * has passed. An activity that was never folded begins to count at 'now_us'. Under the engine's lock. */
 bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs);
 /* Of the runs beyond the first, the part that a search looks into: it ends in the run that has the key, and passes
- * those whose bounds do not cover it. 1 where little is known. */
+ * those whose bounds do not cover it. What is known from when there were such runs stays known. */
 double nr_heat_probed_part(const struct nr_activity_state *state);
 
 /* Of one slot. */

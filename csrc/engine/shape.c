@@ -10,9 +10,9 @@
 #define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
 /* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
- * take 90 % of all reads stay tiered where everything is cached; with 45 those that are read a third as often as they
+ * take 90 % of all reads stay tiered where everything is cached; with 60 those that are read a third as often as they
  * are written are merged for more than that is worth (benchmarks/README.md). */
-#define CALLER_WEIGHT 38.0
+#define CALLER_WEIGHT 44.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
 #define EAGER_PART 0.5
 #define MAX_BYTE_NS 100.0

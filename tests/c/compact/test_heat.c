@@ -179,18 +179,31 @@ TEST(the_part_of_the_runs_that_gets_look_into_is_that_of_late)
 {
     struct nr_activity *activity = make_activity();
     activity->state.folded_at_us = 5 * SECOND;
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1); /* Nothing is known. */
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 0.5); /* Nothing is known. */
     search(activity, 100, 1);
     EXPECT(nr_heat_fold(activity, 1, 6 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1); /* Of one run nothing is learned. */
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 0.5); /* Of one run nothing is learned. */
     search(activity, 100, 2);
     EXPECT(nr_heat_fold(activity, 4, 7 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 1.0 / 3);
-    search(activity, 100, 0); /* The bounds of none cover the keys. */
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 110.0 / 320); /* A third, but for what was not known. */
+    search(activity, 100, 0);                                         /* The bounds of none cover the keys. */
     EXPECT(nr_heat_fold(activity, 4, 8 * SECOND, 0.1, 60));
     EXPECT(nr_heat_probed_part(&activity->state) < 0.2);
     search(activity, 100, 4);
     EXPECT(nr_heat_fold(activity, 4, 600 * SECOND, 0.1, 60)); /* What was before is forgotten. */
-    EXPECT(nr_heat_probed_part(&activity->state) > 0.99);
+    EXPECT(nr_heat_probed_part(&activity->state) > 0.95);
+    nr_activity_unref(activity);
+}
+
+TEST(what_gets_look_into_is_remembered_while_there_is_one_run)
+{
+    struct nr_activity *activity = make_activity();
+    activity->state.folded_at_us = 5 * SECOND;
+    search(activity, 100, 1);
+    EXPECT(nr_heat_fold(activity, 3, 6 * SECOND, 0.1, 60));
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 10.0 / 220);
+    search(activity, 100, 1);
+    EXPECT(nr_heat_fold(activity, 1, 3600 * SECOND, 0.1, 60));
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 10.0 / 220);
     nr_activity_unref(activity);
 }
