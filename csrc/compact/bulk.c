@@ -18,7 +18,7 @@ static nori_status begin_run(struct nr_bulk *bulk, struct nori_error *err)
     const struct nr_bulk_params *params = &bulk->params;
     nr_output_init(&bulk->output, params->context, NULL, params->level, params->context->options->table_bytes,
                    params->created_ms);
-    bulk->output.is_stamped = true;
+    bulk->output.is_stamped = bulk->output.writes_behind = true;
     bulk->next_number++;
     return nr_output_begin(&bulk->output, 0, nr_slice("", 0), nr_bound_infinite(), err);
 }

@@ -118,6 +118,7 @@ static nori_status open_table(struct nr_output *output, struct nori_error *err)
         .created_ms = output->created_ms,
         .lifetime_ms = output->lifetime_ms,
         .blocks = nr_table_cache_blocks(context->tables),
+        .writes_behind = output->writes_behind,
         .is_stamped = output->is_stamped,
     };
     nori_status rc = nr_table_builder_create(&params, &output->builder, err);

@@ -34,6 +34,7 @@ struct nr_output {
     uint64_t seen_hits, seen_misses; /* Of the input, as far as 'warmth' knows them. */
     double warmth;                   /* How much of the input of late was in the block cache, 0..1. */
     uint64_t held_bytes;             /* The job's part of context->job_bytes. */
+    bool writes_behind;              /* Somebody waits for the tables (table/builder.h). */
     bool is_stamped;                 /* The tables' sequences are yet to be given (table/builder.h). */
     bool is_full;                    /* The table under way is to be cut at the next key. */
     uint64_t first_number;           /* Of the files made; UINT64_MAX: none yet. Older ones were taken over. */

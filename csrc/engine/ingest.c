@@ -1,5 +1,8 @@
 /* Ingest: a bulk load, which becomes the next write when it is committed.
  *
+ * From the second batch on a thread of its own writes the tables, one batch, while the caller gathers the next. What it
+ * fails with is the result of the next call.
+ *
  * Its tables are written while others read and write, without sequences (compact/bulk.h). To commit, writers wait at
  * the gate, what they have written is flushed, and the tables get the sequence that comes next: so they are newer than
  * everything in the tree, older than what comes, and a snapshot or a reader sees all of them or none. The edit is
@@ -12,7 +15,16 @@
 struct nori_ingest {
     struct nori_engine *engine;
     struct nr_merge_context context;
-    struct nr_bulk bulk;
+    struct nr_bulk bulk; /* The writing thread's while has_batch. */
+    struct nr_mutex lock;
+    struct nr_cond changed;
+    struct nr_buffer batch NR_GUARDED; /* By lock; the writing thread's while has_batch. Operations. */
+    bool has_batch NR_GUARDED;         /* By lock, as the next three. */
+    bool is_ending NR_GUARDED;         /* The thread is to end. */
+    nori_status status NR_GUARDED;     /* What it failed with, */
+    struct nori_error error NR_GUARDED;
+    struct nr_thread *thread; /* Of who adds; once the ingest is off the list, of who took it off. NULL: none. */
+    bool has_added;           /* Of who adds. */
     struct nori_ingest *previous, *next NR_GUARDED; /* By pin_lock. */
     bool is_listed NR_GUARDED;                      /* By pin_lock; else the bulk was given back. */
     bool is_failed;                                 /* Or committed: nothing more is taken. */
@@ -50,6 +62,18 @@ static bool unlist(struct nori_ingest *ingest)
     return was_listed;
 }
 
+/* By who took it off the list. */
+static void give_back(struct nori_ingest *ingest)
+{
+    nr_mutex_lock(&ingest->lock);
+    ingest->is_ending = true;
+    nr_cond_broadcast(&ingest->changed);
+    nr_mutex_unlock(&ingest->lock);
+    if (ingest->thread) nr_thread_join(ingest->thread);
+    ingest->thread = NULL;
+    nr_bulk_clear(&ingest->bulk);
+}
+
 void nr_ingests_release(struct nori_engine *engine)
 {
     for (;;) {
@@ -57,8 +81,16 @@ void nr_ingests_release(struct nori_engine *engine)
         struct nori_ingest *ingest = engine->ingests;
         nr_mutex_unlock(&engine->pin_lock);
         if (!ingest) return;
-        if (unlist(ingest)) nr_bulk_clear(&ingest->bulk);
+        if (unlist(ingest)) give_back(ingest);
     }
+}
+
+static void destroy(struct nori_ingest *ingest)
+{
+    nr_buffer_clear(&ingest->batch);
+    nr_cond_destroy(&ingest->changed);
+    nr_mutex_destroy(&ingest->lock);
+    nr_free(ingest);
 }
 
 /* Where its tables will end up. */
@@ -85,6 +117,8 @@ nori_status nori_ingest_create(struct nori_engine *engine, bool sorted, struct n
         rc = nr_fail_memory(err, sizeof *ingest);
         goto out;
     }
+    nr_mutex_init(&ingest->lock, NR_RANK_LEAF);
+    nr_cond_init(&ingest->changed);
     ingest->engine = engine;
     ingest->context = engine->merging;
     ingest->context.admit_bytes = NULL; /* The rate limit is compaction's. */
@@ -100,7 +134,7 @@ nori_status nori_ingest_create(struct nori_engine *engine, bool sorted, struct n
     *ingest_out = ingest;
     ingest = NULL;
 out:
-    nr_free(ingest);
+    if (ingest) destroy(ingest);
     nr_call_leave(engine);
     return rc;
 }
@@ -112,9 +146,12 @@ void nori_ingest_destroy(struct nori_ingest *ingest)
     if (engine->fork_generation != nr_fork_generation()) return; /* The parent's; its locks may be taken. */
     /* Inside whatever the engine's state is: close() waits until nothing of its own is held here. */
     unsigned stripe = nr_call_hold(engine);
-    if (unlist(ingest)) nr_bulk_clear(&ingest->bulk);
+    if (unlist(ingest)) {
+        give_back(ingest);
+        nr_workers_kick(engine); /* Its tables are to be unlinked. */
+    }
     nr_call_release(engine, stripe);
-    nr_free(ingest);
+    destroy(ingest);
 }
 
 /* ---------------------------------------------------------------- taking pairs */
@@ -126,6 +163,66 @@ static nori_status check_usable(const struct nori_ingest *ingest, struct nori_er
     return NORI_OK;
 }
 
+static void write_batches(void *arg)
+{
+    struct nori_ingest *ingest = arg;
+    struct nori_error error;
+    nr_mutex_lock(&ingest->lock);
+    while (!ingest->is_ending) {
+        if (!ingest->has_batch) {
+            nr_cond_wait(&ingest->changed, &ingest->lock);
+            continue;
+        }
+        nr_mutex_unlock(&ingest->lock);
+        nori_status rc = nr_bulk_add(&ingest->bulk, nr_buffer_slice(&ingest->batch), &error);
+        nr_mutex_lock(&ingest->lock);
+        ingest->has_batch = false;
+        if (rc != NORI_OK) {
+            ingest->status = rc;
+            ingest->error = error;
+        }
+        nr_cond_broadcast(&ingest->changed);
+    }
+    nr_mutex_unlock(&ingest->lock);
+}
+
+/* Until nothing is left to write. The thread's hook may be asked, and may close the engine: NORI_CLOSED. */
+static nori_status wait_for_thread(struct nori_ingest *ingest, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    nr_mutex_lock(&ingest->lock);
+    while (ingest->has_batch && rc == NORI_OK) rc = nr_cond_wait_turn(&ingest->changed, &ingest->lock, 1000000, err);
+    if (rc == NORI_OK && ingest->status != NORI_OK) {
+        rc = ingest->status;
+        if (err) *err = ingest->error;
+    }
+    nr_mutex_unlock(&ingest->lock);
+    return rc;
+}
+
+static nori_status hand_over(struct nori_ingest *ingest, nori_slice operations, struct nori_error *err)
+{
+    nori_status rc = wait_for_thread(ingest, err);
+    if (rc != NORI_OK) return rc;
+    nr_mutex_lock(&ingest->lock);
+    rc = nr_buffer_assign(&ingest->batch, operations, err);
+    ingest->has_batch = rc == NORI_OK;
+    nr_cond_broadcast(&ingest->changed);
+    nr_mutex_unlock(&ingest->lock);
+    return rc;
+}
+
+/* Not for one batch, and not where there are no threads. */
+static bool has_thread(struct nori_ingest *ingest)
+{
+    struct nori_env *env = ingest->engine->env;
+    if (!ingest->thread && ingest->has_added && !env->inline_background &&
+        nr_thread_start(env, "nori-ingest", write_batches, ingest, &ingest->thread, NULL) != NORI_OK)
+        ingest->thread = NULL;
+    ingest->has_added = true;
+    return ingest->thread != NULL;
+}
+
 nori_status nori_ingest_add(struct nori_ingest *ingest, const struct nori_batch *batch, struct nori_error *err)
 {
     struct nori_engine *engine = ingest->engine;
@@ -133,7 +230,10 @@ nori_status nori_ingest_add(struct nori_ingest *ingest, const struct nori_batch 
     nori_status rc = nr_call_enter(engine, &stripe, err);
     if (rc != NORI_OK) return rc;
     rc = check_usable(ingest, err);
-    if (rc == NORI_OK) rc = nr_bulk_add(&ingest->bulk, nr_buffer_slice(&batch->payload), err);
+    if (rc == NORI_OK && has_thread(ingest))
+        rc = hand_over(ingest, nr_buffer_slice(&batch->payload), err);
+    else if (rc == NORI_OK)
+        rc = nr_bulk_add(&ingest->bulk, nr_buffer_slice(&batch->payload), err);
     if (rc != NORI_OK) ingest->is_failed = true;
     nr_call_leave(engine);
     return rc;
@@ -209,6 +309,7 @@ nori_status nori_ingest_commit(struct nori_ingest *ingest, struct nori_ingest_re
     if (rc != NORI_OK) return rc;
     NR_CHECK(check_usable(ingest, err));
     ingest->is_failed = true;
+    NR_CHECK(wait_for_thread(ingest, err));
     NR_CHECK(nr_bulk_finish(&ingest->bulk, &run, err));
     *result_out = (struct nori_ingest_result){ingest->bulk.pair_count, atomic_load(&engine->published_sequence)};
     if (!run) goto out;

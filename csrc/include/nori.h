@@ -318,7 +318,8 @@ struct nori_ingest_result {
 /* 'sorted': a key below the one before is NORI_INVALID. */
 NORI_WARN_UNUSED nori_status nori_ingest_create(struct nori_engine *engine, bool sorted,
                                                 struct nori_ingest **ingest_out, struct nori_error *error);
-/* The batch, of puts only, is left as it was. After a failure there is only destroy. */
+/* The batch, of puts only, is left as it was. It may be written while the caller goes on; what that fails with is the
+ * result of the next call. After a failure there is only destroy. */
 NORI_WARN_UNUSED nori_status nori_ingest_add(struct nori_ingest *ingest, const struct nori_batch *batch,
                                              struct nori_error *error);
 /* On disk when it returns. Waits until all memtables are in tables; writers wait for the last of them. */

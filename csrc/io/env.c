@@ -111,6 +111,11 @@ void nr_file_readahead(struct nr_file *file, uint64_t offset, size_t size)
     file->env->ops->file_readahead(file, offset, size);
 }
 
+void nr_file_write_behind(struct nr_file *file, uint64_t offset, uint64_t size)
+{
+    file->env->ops->file_write_behind(file, offset, size);
+}
+
 void nr_file_close(struct nr_file *file)
 {
     if (file) file->env->ops->file_close(file);

@@ -86,6 +86,8 @@ struct nr_env_ops {
     nori_status (*file_sync)(struct nr_file *file, struct nori_error *err); /* Data and size. */
     nori_status (*file_size)(struct nr_file *file, uint64_t *size_out, struct nori_error *err);
     void (*file_readahead)(struct nr_file *file, uint64_t offset, size_t size); /* A hint; may do nothing. */
+    /* A hint as well: what was appended there may go to the disk from now on. A sync has to follow all the same. */
+    void (*file_write_behind)(struct nr_file *file, uint64_t offset, uint64_t size);
     void (*file_close)(struct nr_file *file);
 
     /* Logs. Creates 'name', or renames 'recycle' (NULL: none; a file of this directory whose content does not matter)
@@ -165,6 +167,7 @@ NORI_WARN_UNUSED nori_status nr_file_append(struct nr_file *file, nori_slice dat
 NORI_WARN_UNUSED nori_status nr_file_sync(struct nr_file *file, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_file_size(struct nr_file *file, uint64_t *size_out, struct nori_error *err);
 void nr_file_readahead(struct nr_file *file, uint64_t offset, size_t size);
+void nr_file_write_behind(struct nr_file *file, uint64_t offset, uint64_t size);
 void nr_file_close(struct nr_file *file);
 
 /* A whole small file: CORRUPTION if it is larger than 'limit'. 'data' is cleared first. */

@@ -19,6 +19,7 @@ static const struct nr_env_ops posix_ops = {
     .file_sync = nr_posix_file_sync,
     .file_size = nr_posix_file_size,
     .file_readahead = nr_posix_file_readahead,
+    .file_write_behind = nr_posix_file_write_behind,
     .file_close = nr_posix_file_close,
     .log_create = nr_posix_log_create,
     .log_reserve = nr_posix_log_reserve,

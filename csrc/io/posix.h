@@ -51,6 +51,7 @@ nori_status nr_posix_file_append(struct nr_file *file, nori_slice data, struct n
 nori_status nr_posix_file_sync(struct nr_file *file, struct nori_error *err);
 nori_status nr_posix_file_size(struct nr_file *file, uint64_t *size_out, struct nori_error *err);
 void nr_posix_file_readahead(struct nr_file *file, uint64_t offset, size_t size);
+void nr_posix_file_write_behind(struct nr_file *file, uint64_t offset, uint64_t size);
 void nr_posix_file_close(struct nr_file *file);
 
 nori_status nr_posix_log_create(struct nr_dir *dir, const char *name, const char *recycle, uint64_t size_bytes,

@@ -149,6 +149,16 @@ void nr_posix_file_readahead(struct nr_file *file, uint64_t offset, size_t size)
 #endif
 }
 
+void nr_posix_file_write_behind(struct nr_file *file, uint64_t offset, uint64_t size)
+{
+    /* Failures of the disk are the sync's to tell. */
+#ifdef SYNC_FILE_RANGE_WRITE
+    (void)!sync_file_range(file_fd(file), (off64_t)offset, (off64_t)size, SYNC_FILE_RANGE_WRITE);
+#else
+    (void)file, (void)offset, (void)size;
+#endif
+}
+
 void nr_posix_file_close(struct nr_file *base)
 {
     struct posix_file *file = (struct posix_file *)base;

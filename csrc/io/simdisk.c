@@ -270,6 +270,7 @@ static const struct nr_env_ops sim_ops = {
     .file_sync = nr_sim_file_sync,
     .file_size = nr_sim_file_size,
     .file_readahead = nr_sim_file_readahead,
+    .file_write_behind = nr_sim_file_write_behind,
     .file_close = nr_sim_file_close,
     .log_create = nr_sim_log_create,
     .log_reserve = nr_sim_log_reserve,

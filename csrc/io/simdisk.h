@@ -232,6 +232,7 @@ nori_status nr_sim_file_append(struct nr_file *file, nori_slice data, struct nor
 nori_status nr_sim_file_sync(struct nr_file *file, struct nori_error *err);
 nori_status nr_sim_file_size(struct nr_file *file, uint64_t *size_out, struct nori_error *err);
 void nr_sim_file_readahead(struct nr_file *file, uint64_t offset, size_t size);
+void nr_sim_file_write_behind(struct nr_file *file, uint64_t offset, uint64_t size);
 void nr_sim_file_close(struct nr_file *file);
 
 nori_status nr_sim_log_create(struct nr_dir *dir, const char *name, const char *recycle, uint64_t size_bytes,

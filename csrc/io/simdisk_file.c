@@ -118,6 +118,11 @@ void nr_sim_file_readahead(struct nr_file *file NR_UNUSED, uint64_t offset NR_UN
     /* All is in memory. */
 }
 
+void nr_sim_file_write_behind(struct nr_file *file NR_UNUSED, uint64_t offset NR_UNUSED, uint64_t size NR_UNUSED)
+{
+    /* What was not synced may be on the disk or not, at any time. */
+}
+
 void nr_sim_file_close(struct nr_file *base)
 {
     struct nr_sim_disk *disk = nr_sim_disk_of(base->env);

@@ -14,6 +14,7 @@
 #define WRITE_BYTES (256u << 10)
 /* Raw blocks from this size on are written from where they lie. */
 #define DIRECT_BYTES (128u << 10)
+#define BEHIND_BYTES (1u << 20)
 #define MAX_BLOCK_BYTES (16u << 20)
 
 struct nr_table_builder {
@@ -23,6 +24,7 @@ struct nr_table_builder {
     bool is_finished;
     struct nr_buffer output; /* Stored, not yet written. */
     uint64_t written_bytes;  /* In the file. */
+    uint64_t behind_bytes;   /* Of these, what the disk was given ahead of the sync. */
     struct nr_block_writer block;
     struct nr_index_writer index;
     bool keeps, has_kept;         /* Blocks in the cache: those that end now, any. */
@@ -103,6 +105,10 @@ static nori_status flush_output(struct nr_table_builder *builder, struct nori_er
     NR_CHECK(nr_file_append(builder->file, nr_buffer_slice(&builder->output), err));
     builder->written_bytes += builder->output.size;
     builder->output.size = 0;
+    if (builder->params.writes_behind && builder->written_bytes - builder->behind_bytes >= BEHIND_BYTES) {
+        nr_file_write_behind(builder->file, builder->behind_bytes, builder->written_bytes - builder->behind_bytes);
+        builder->behind_bytes = builder->written_bytes;
+    }
 out:
     return rc;
 }

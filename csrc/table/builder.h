@@ -25,6 +25,7 @@ struct nr_table_builder_params {
     uint64_t created_ms;
     uint64_t lifetime_ms; /* Of what expires, as the inputs say; NR_LIFETIME_FROM_NOW: it begins with the table. */
     struct nr_block_cache *blocks; /* Borrowed: of nr_table_builder_keep. NULL: there is none. */
+    bool writes_behind;            /* The disk begins before the table ends: who waits for its sync waits for less. */
     bool is_stamped;               /* The sequences of its entries are yet to be given, by the manifest: one for all. */
 };
 #define NR_LIFETIME_FROM_NOW UINT64_MAX
