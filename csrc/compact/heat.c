@@ -36,9 +36,10 @@ static void fold_probes(struct nr_activity_state *state, const struct nr_activit
     state->extra_runs = state->extra_runs * kept + searches * (runs - 1);
 }
 
-double nr_heat_probed_part(const struct nr_activity_state *state)
+double nr_heat_probed_part(const struct nr_activity_state *state, size_t run_count)
 {
-    return (state->extra_probes + UNKNOWN_PART * FEW_RUNS) / (state->extra_runs + FEW_RUNS);
+    double part = (state->extra_probes + UNKNOWN_PART * FEW_RUNS) / (state->extra_runs + FEW_RUNS);
+    return run_count < 2 ? (1 + part) / 2 : part;
 }
 
 bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs)

@@ -10,11 +10,11 @@
 #define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
 /* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
- * take 90 % of all reads stay tiered where everything is cached; with 60 those that are read a third as often as they
+ * take 90 % of all reads stay tiered where everything is cached; with 45 those that are read a third as often as they
  * are written are merged for more than that is worth (benchmarks/README.md). */
-#define CALLER_WEIGHT 44.0
+#define CALLER_WEIGHT 34.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
-#define EAGER_PART 0.5
+#define EAGER_PART 0.4
 #define MAX_BYTE_NS 100.0
 /* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
 #define LEAST_GAP_US 1e6
@@ -98,7 +98,7 @@ static struct nr_shape_slot describe(const struct nr_slot *slot, const struct no
         .recent_reads = state->recent_reads,
         .recent_scans = state->recent_scans,
         .recent_secs = state->recent_secs,
-        .probed_part = nr_heat_probed_part(state),
+        .probed_part = nr_heat_probed_part(state, slot->run_count),
         .ratio = (double)options->fanout,
     };
 }

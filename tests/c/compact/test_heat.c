@@ -175,35 +175,41 @@ TEST(heat_is_the_greater_of_reads_and_scans_and_writes_stand_apart)
     EXPECT_ABOUT(heats[2].heat, 1);
 }
 
+static double probed_part(const struct nr_activity *activity)
+{
+    return nr_heat_probed_part(&activity->state, 2);
+}
+
 TEST(the_part_of_the_runs_that_gets_look_into_is_that_of_late)
 {
     struct nr_activity *activity = make_activity();
     activity->state.folded_at_us = 5 * SECOND;
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 0.5); /* Nothing is known. */
+    EXPECT_ABOUT(probed_part(activity), 0.5); /* Nothing is known. */
     search(activity, 100, 1);
     EXPECT(nr_heat_fold(activity, 1, 6 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 0.5); /* Of one run nothing is learned. */
+    EXPECT_ABOUT(probed_part(activity), 0.5); /* Of one run nothing is learned. */
     search(activity, 100, 2);
     EXPECT(nr_heat_fold(activity, 4, 7 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 110.0 / 320); /* A third, but for what was not known. */
-    search(activity, 100, 0);                                         /* The bounds of none cover the keys. */
+    EXPECT_ABOUT(probed_part(activity), 110.0 / 320); /* A third, but for what was not known. */
+    search(activity, 100, 0);                         /* The bounds of none cover the keys. */
     EXPECT(nr_heat_fold(activity, 4, 8 * SECOND, 0.1, 60));
-    EXPECT(nr_heat_probed_part(&activity->state) < 0.2);
+    EXPECT(probed_part(activity) < 0.2);
     search(activity, 100, 4);
     EXPECT(nr_heat_fold(activity, 4, 600 * SECOND, 0.1, 60)); /* What was before is forgotten. */
-    EXPECT(nr_heat_probed_part(&activity->state) > 0.95);
+    EXPECT(probed_part(activity) > 0.95);
     nr_activity_unref(activity);
 }
 
-TEST(what_gets_look_into_is_remembered_while_there_is_one_run)
+TEST(what_gets_look_into_is_remembered_and_counts_half_while_there_is_one_run)
 {
     struct nr_activity *activity = make_activity();
     activity->state.folded_at_us = 5 * SECOND;
     search(activity, 100, 1);
     EXPECT(nr_heat_fold(activity, 3, 6 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 10.0 / 220);
+    EXPECT_ABOUT(probed_part(activity), 10.0 / 220);
     search(activity, 100, 1);
     EXPECT(nr_heat_fold(activity, 1, 3600 * SECOND, 0.1, 60));
-    EXPECT_ABOUT(nr_heat_probed_part(&activity->state), 10.0 / 220);
+    EXPECT_ABOUT(probed_part(activity), 10.0 / 220);
+    EXPECT_ABOUT(nr_heat_probed_part(&activity->state, 1), (1 + 10.0 / 220) / 2);
     nr_activity_unref(activity);
 }
