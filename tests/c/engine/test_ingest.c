@@ -1,30 +1,12 @@
 /* Bulk loads: whole or not at all, the next write when they are committed, in tables that are written once if the keys
  * ascend. */
-#include "fixture.h"
+#include "ingest_fixture.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
 #define PAIRS 3000
-
-static struct nori_env *make_disk(struct nori_engine **engine_out)
-{
-    struct nori_env *env;
-    struct nori_error error;
-    EXPECT_OK(nori_simdisk_create(1, 512, false, &env, &error), &error);
-    EXPECT_OK(open_small(env, "/db", engine_out, &error), &error);
-    return env;
-}
-
-static void end(struct nori_env *env, struct nori_engine *engine)
-{
-    struct nori_error error;
-    expect_sound(engine);
-    EXPECT_OK(nori_close(engine, &error), &error);
-    nori_destroy(engine);
-    nori_simdisk_destroy(env);
-}
 
 static void reopen(struct nori_env *env, struct nori_engine **engine)
 {
@@ -45,14 +27,6 @@ static void make_value(int number, char out[160])
     memset(out, 'a' + number % 26, 150);
     out[150] = 0;
     out[snprintf(out, 12, "%d.", number)] = 'z';
-}
-
-static struct nori_ingest *begin(struct nori_engine *engine, bool sorted)
-{
-    struct nori_ingest *ingest;
-    struct nori_error error;
-    EXPECT_OK(nori_ingest_create(engine, sorted, &ingest, &error), &error);
-    return ingest;
 }
 
 static nori_status add(struct nori_ingest *ingest, const char *key, const char *value, struct nori_error *err)
@@ -110,26 +84,12 @@ static void expect_many(struct nori_engine *engine, int count, int first)
     }
 }
 
-static void count_table(void *arg, const char *name)
-{
-    size_t length = strlen(name);
-    if (length > 4 && strcmp(name + length - 4, ".sst") == 0) ++*(int *)arg;
-}
-
-static int count_tables(struct nori_env *env)
-{
-    struct nori_error error;
-    int count = 0;
-    EXPECT_OK(nori_simdisk_list(env, "/db", count_table, &count, &error), &error);
-    return count;
-}
-
 TEST(ingested_pairs_that_ascend_are_there_and_are_written_once)
 {
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_stats stats;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     add_many(ingest, PAIRS, 1, 0);
     EXPECT_EQ(commit(ingest, PAIRS), 1); /* One write. */
@@ -147,7 +107,7 @@ TEST(ingested_pairs_that_ascend_are_there_and_are_written_once)
 TEST(ingested_pairs_in_any_order_are_sorted)
 {
     struct nori_engine *engine;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, false);
     add_many(ingest, 5 * PAIRS, 7919, 0);
     commit(ingest, 5 * PAIRS);
@@ -161,7 +121,7 @@ TEST(of_ingested_pairs_with_the_same_key_the_last_one_counts)
 {
     struct nori_engine *engine;
     struct nori_error error;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     EXPECT_OK(add(ingest, "a", "1", &error), &error);
     EXPECT_OK(add(ingest, "a", "2", &error), &error);
@@ -191,7 +151,7 @@ TEST(an_ingest_is_newer_than_what_was_written_and_older_than_what_comes)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_snapshot *before, *after;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     EXPECT_OK(put_text(engine, "key-00001", "old", &error), &error);
     EXPECT_OK(nori_flush(engine, &error), &error);
     EXPECT_OK(put_text(engine, "key-00002", "old", &error), &error);
@@ -232,7 +192,7 @@ TEST(keys_that_do_not_ascend_fail_a_sorted_ingest_and_nothing_of_it_remains)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_ingest_result result;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     add_many(ingest, 1000, 1, 0);
     EXPECT(count_tables(env) > 0);
@@ -253,7 +213,7 @@ TEST(an_ingest_takes_puts_only)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_batch *batch;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, false);
     EXPECT_OK(nori_batch_create(&batch, &error), &error);
     EXPECT_OK(nori_batch_delete(batch, nr_slice_text("a"), &error), &error);
@@ -267,7 +227,7 @@ TEST(an_ingest_of_nothing_writes_nothing)
 {
     struct nori_engine *engine;
     struct nori_error error;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     EXPECT_OK(put_text(engine, "a", "1", &error), &error);
     EXPECT_EQ(commit(begin(engine, true), 0), 1);
     EXPECT_EQ(count_tables(env), 0);
@@ -277,7 +237,7 @@ TEST(an_ingest_of_nothing_writes_nothing)
 TEST(an_ingest_that_is_not_committed_leaves_nothing)
 {
     struct nori_engine *engine;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, false);
     add_many(ingest, PAIRS, 7919, 0);
     nori_ingest_destroy(ingest);
@@ -292,7 +252,7 @@ TEST(closing_ends_an_ingest_that_is_under_way)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_ingest_result result;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *streamed = begin(engine, true), *piled = begin(engine, false);
     add_many(streamed, PAIRS, 1, 0);
     add_many(piled, PAIRS, 7919, 0);
@@ -323,7 +283,7 @@ TEST(a_hook_in_the_commit_of_an_ingest_may_write)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_ingest_result result;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     EXPECT_OK(add(ingest, "a", "1", &error), &error);
     EXPECT_OK(put_text(engine, "b", "2", &error), &error);
@@ -342,7 +302,7 @@ TEST(expiring_pairs_are_ingested_with_their_expiry)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_batch *batch;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(false, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     EXPECT_OK(nori_batch_create(&batch, &error), &error);
     uint64_t expiry = nori_expiry(engine, 10);

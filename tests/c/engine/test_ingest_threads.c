@@ -1,37 +1,11 @@
 /* A bulk load whose tables a thread of its own writes: what it fails with, who ends it, and who may come between. */
-#include "fixture.h"
+#include "ingest_fixture.h"
 
 #include <errno.h>
 #include <unistd.h>
 
 #define BATCHES 60
 #define PAIRS 100 /* In a batch. */
-
-static struct nori_env *make_disk(struct nori_engine **engine_out)
-{
-    struct nori_env *env;
-    struct nori_error error;
-    EXPECT_OK(nori_simdisk_create(1, 512, true, &env, &error), &error);
-    EXPECT_OK(open_small(env, "/db", engine_out, &error), &error);
-    return env;
-}
-
-static void end(struct nori_env *env, struct nori_engine *engine)
-{
-    struct nori_error error;
-    expect_sound(engine);
-    EXPECT_OK(nori_close(engine, &error), &error);
-    nori_destroy(engine);
-    nori_simdisk_destroy(env);
-}
-
-static struct nori_ingest *begin(struct nori_engine *engine, bool sorted)
-{
-    struct nori_ingest *ingest;
-    struct nori_error error;
-    EXPECT_OK(nori_ingest_create(engine, sorted, &ingest, &error), &error);
-    return ingest;
-}
 
 static void name_pair(int number, char key[16], char value[160])
 {
@@ -89,26 +63,12 @@ static void expect_none(struct nori_engine *engine)
     EXPECT_EQ(found, 0);
 }
 
-static void count_table(void *arg, const char *name)
-{
-    size_t length = strlen(name);
-    if (length > 4 && strcmp(name + length - 4, ".sst") == 0) ++*(int *)arg;
-}
-
-static int count_tables(struct nori_env *env)
-{
-    struct nori_error error;
-    int count = 0;
-    EXPECT_OK(nori_simdisk_list(env, "/db", count_table, &count, &error), &error);
-    return count;
-}
-
 TEST(what_a_thread_writes_is_what_was_added)
 {
     for (int falls = 0; falls < 2; falls++) {
         struct nori_engine *engine;
         struct nori_error error;
-        struct nori_env *env = make_disk(&engine);
+        struct nori_env *env = make_disk(true, &engine);
         struct nori_ingest *ingest = begin(engine, !falls);
         EXPECT_OK(ingest_all(ingest, falls, &error), &error);
         nori_ingest_destroy(ingest);
@@ -122,7 +82,7 @@ TEST(what_the_thread_fails_with_is_told_and_nothing_is_left)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_ingest_result result;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(true, &engine);
     struct nori_ingest *ingest = begin(engine, true);
     EXPECT_STATUS(ingest_all(ingest, true, &error), NORI_INVALID, &error); /* They do not ascend. */
     EXPECT(strstr(error.text, "pair 100"));
@@ -139,7 +99,7 @@ TEST(a_disk_that_fails_under_the_thread_fails_the_ingest_and_nothing_else)
     for (unsigned nth = 1; nth < 10; nth++) {
         struct nori_engine *engine;
         struct nori_error error;
-        struct nori_env *env = make_disk(&engine);
+        struct nori_env *env = make_disk(true, &engine);
         struct nori_ingest *ingest = begin(engine, true);
         EXPECT_OK(nori_simdisk_fail(env, "write", nth, EIO, false, &error), &error); /* The manifest's come later. */
         EXPECT_STATUS(ingest_all(ingest, false, &error), NORI_IO, &error);
@@ -159,7 +119,7 @@ TEST(an_ingest_ends_while_its_thread_writes)
 {
     struct nori_engine *engine;
     struct nori_error error;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(true, &engine);
     for (int batches = 1; batches < 12; batches++) {
         struct nori_ingest *ingest = begin(engine, false);
         for (int i = 0; i < batches; i++) EXPECT_OK(add_batch(ingest, i, batches % 2, &error), &error);
@@ -177,7 +137,7 @@ TEST(a_close_ends_the_thread_of_an_ingest)
         struct nori_engine *engine;
         struct nori_error error;
         struct nori_ingest_result result;
-        struct nori_env *env = make_disk(&engine);
+        struct nori_env *env = make_disk(true, &engine);
         struct nori_ingest *ingest = begin(engine, true);
         for (int i = 0; i < batches; i++) EXPECT_OK(add_batch(ingest, i, false, &error), &error);
         EXPECT_OK(nori_close(engine, &error), &error);
@@ -195,7 +155,7 @@ TEST(two_ingests_and_writes_go_on_side_by_side)
     struct nori_engine *engine;
     struct nori_error error;
     struct nori_ingest_result result;
-    struct nori_env *env = make_disk(&engine);
+    struct nori_env *env = make_disk(true, &engine);
     struct nori_ingest *first = begin(engine, true), *second = begin(engine, false);
     nori_slice others = nr_slice_text("put-");
     char key[16];
