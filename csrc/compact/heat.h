@@ -18,8 +18,8 @@ double nr_heat_weight(uint64_t elapsed_us, double alpha, double interval_secs);
  * has passed. An activity that was never folded begins to count at 'now_us'. Under the engine's lock. */
 bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_us, double alpha, double interval_secs);
 /* Of the runs beyond the first, the part that a search looks into: it ends in the run that has the key, and passes
- * those whose bounds do not cover it. While there are none, what is remembered of them
- * counts half, and all of them for the other half: what became one run stays one unless it is clearly too dear. */
+ * those whose bounds do not cover it. While there are none, what is remembered of them counts half, and all of them for
+ * the other half: what became one run stays one unless it is clearly too dear. */
 double nr_heat_probed_part(const struct nr_activity_state *state, size_t run_count);
 
 /* Of one slot. */

@@ -19,7 +19,7 @@ struct nori_ingest {
     struct nr_mutex lock;
     struct nr_cond changed;
     struct nr_buffer batch NR_GUARDED; /* By lock; the writing thread's while has_batch. Operations. */
-    bool has_batch NR_GUARDED;         /* By lock, as the next three. */
+    bool has_batch NR_GUARDED;         /* By lock, as all up to 'error'. */
     bool is_ending NR_GUARDED;         /* The thread is to end. */
     nori_status status NR_GUARDED;     /* What it failed with, */
     struct nori_error error NR_GUARDED;
