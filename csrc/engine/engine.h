@@ -63,6 +63,8 @@ struct nr_read_totals {
     uint64_t gets, runs_probed, blocks_read, cache_hits, cache_misses, filter_negatives, filter_false_positives;
 };
 
+#define NR_MOST_MAYBES 16
+
 /* Counters of one stripe of threads, on lines of its own. Relaxed. */
 struct nr_stripe {
     _Alignas(64) _Atomic uint64_t inside; /* Calls of the API under way. Sequentially consistent. */
@@ -70,6 +72,7 @@ struct nr_stripe {
     /* Of gets that found nobody else inside the epoch's stripe: at most one at a time, which needs no read-modify-write
      * to count. */
     _Alignas(64) struct nr_read_counts alone;
+    _Atomic uint8_t maybes; /* Up for a get whose filters said maybe often enough, down for others. Relaxed. */
     _Alignas(64) _Atomic uint64_t scans;
     _Atomic uint64_t sheltered; /* Reads that ended above level 1. Threads that share the stripe may lose some. */
     _Atomic uint32_t searches;  /* Of the levels; one in NR_READ_SAMPLING is learned from. */

@@ -23,6 +23,18 @@ static void count(struct nr_stripe *stripe, uint64_t gets, const struct nr_read 
     add(&counts->filter_false_positives, read->filter_false_positives, is_alone);
 }
 
+/* From here on gets take the index first. A filter that says no spares the index, but has to be waited for. */
+#define EXPECTED_MAYBES (NR_MOST_MAYBES / 2)
+
+/* A lookup in the index costs less than waiting: of three filters one that says maybe is enough. */
+static void learn_maybes(struct nr_stripe *stripe, const struct nr_read *read)
+{
+    uint8_t maybes = atomic_load_explicit(&stripe->maybes, memory_order_relaxed);
+    bool is_one = 3 * read->filter_negatives <= 2 * read->runs_probed;
+    if (read->runs_probed == 0 || maybes == (is_one ? NR_MOST_MAYBES : 0)) return;
+    atomic_store_explicit(&stripe->maybes, (uint8_t)(is_one ? maybes + 1 : maybes - 1), memory_order_relaxed);
+}
+
 void nr_read_account(struct nori_engine *engine, unsigned stripe, struct nr_read *read)
 {
     count(&engine->stripes[stripe], 0, read, false);
@@ -85,6 +97,7 @@ static nori_status get(struct nori_engine *engine, const struct nori_snapshot *s
     struct nr_stripe *stripe = &engine->stripes[index];
     uint64_t nth = atomic_load_explicit(is_alone ? &stripe->alone.gets : &stripe->shared.gets, memory_order_relaxed);
     uint64_t begun_ns = nr_is_timed(nth) ? nr_clock_ns() : 0;
+    read->index_first = atomic_load_explicit(&stripe->maybes, memory_order_relaxed) >= EXPECTED_MAYBES;
     /* The view first, then the sequence: all that the view lacks was written after the call began. */
     struct nr_view *view = nr_view_peek(engine);
     struct nr_moment moment;
@@ -103,6 +116,7 @@ static nori_status get(struct nori_engine *engine, const struct nori_snapshot *s
 out:
     has_missed = read->blocks_read + read->tables_opened > 0;
     if (rc != NORI_AGAIN) count(stripe, rc == NORI_OK, read, is_alone); /* Else asked again, and counted then. */
+    learn_maybes(stripe, read);
     nr_read_clear(read);
     nr_epoch_leave(&engine->epoch, index);
     /* Blocks evicted by a read cannot be freed while it is inside. */

@@ -7,27 +7,32 @@ void nr_probe_begin(struct nr_probe *probe, struct nr_table *table, const struct
     nr_sections_prefetch_filter(&table->sections, lookup->hash);
 }
 
+/* The block; false: the table's bounds rule the key out. */
+static bool find_in_index(struct nr_probe *probe, const struct nr_lookup *lookup)
+{
+    const struct nr_sections *sections = &probe->table->sections;
+    probe->block = nr_index_find(&sections->index, lookup->key, nr_tag_seek(lookup->sequence));
+    return probe->block < sections->index.block_count &&
+           (probe->block > 0 || nr_slice_compare(lookup->key, sections->properties.smallest) >= 0);
+}
+
 bool nr_probe_seek(struct nr_probe *probe, struct nr_lookup *lookup, struct nr_read *read)
 {
-    struct nr_table *table = probe->table;
-    const struct nr_sections *sections = &table->sections;
-    const struct nr_index *index = &sections->index;
+    const struct nr_sections *sections = &probe->table->sections;
+    bool is_covered = true;
 
     if (NR_UNLIKELY(sections->tombstones)) {
         uint64_t covering = nr_tombstones_covering(sections->tombstones, lookup->key, lookup->sequence);
         lookup->tombstone_sequence = NR_MAX(lookup->tombstone_sequence, covering);
     }
+    if (read->index_first) is_covered = find_in_index(probe, lookup);
     if (!nr_sections_may_hold(sections, lookup->hash)) {
         read->filter_negatives++;
         return false;
     }
-    probe->block = nr_index_find(index, lookup->key, nr_tag_seek(lookup->sequence));
-    if (probe->block >= index->block_count ||
-        (probe->block == 0 && nr_slice_compare(lookup->key, sections->properties.smallest) < 0)) {
-        read->filter_false_positives += nr_sections_have_filter(sections);
-        return false;
-    }
-    return true;
+    if (!read->index_first) is_covered = find_in_index(probe, lookup);
+    if (!is_covered) read->filter_false_positives += nr_sections_have_filter(sections);
+    return is_covered;
 }
 
 void nr_probe_fetch(struct nr_probe *probe)

@@ -118,3 +118,29 @@ TEST(over_the_budget_tables_get_fewer_bits_and_what_is_kept_fits)
     EXPECT(stats.filter_bytes <= 1 << 20);
     close_it(engine, env);
 }
+
+static int count_maybes(struct nori_engine *engine)
+{
+    return atomic_load(&engine->stripes[nr_epoch_stripe_of_thread()].maybes);
+}
+
+TEST(gets_take_the_index_first_where_filters_say_maybe_and_the_filter_where_they_say_no)
+{
+    struct nori_options options = filter_options(NORI_FILTER_BLOOM, 10);
+    struct text_value value;
+    struct nori_env *env;
+    uint8_t key[8];
+    bool found;
+
+    EXPECT_OK(nori_simdisk_create(1, 4096, false, &env, &err), &err);
+    struct nori_engine *engine = open_with(env, &options);
+    fill(engine, 5000);
+    EXPECT_EQ(count_maybes(engine), 0);
+    for (uint32_t i = 0; i < 100; i++)
+        EXPECT_OK(nori_get(engine, NULL, key_of(i, key), 0, take_text, &value, &found, &err), &err);
+    EXPECT_EQ(count_maybes(engine), NR_MOST_MAYBES);
+    for (uint32_t i = 0; i < 100; i++)
+        EXPECT_OK(nori_get(engine, NULL, key_of(5000 + i, key), 0, take_text, &value, &found, &err), &err);
+    EXPECT(count_maybes(engine) <= 4);
+    close_it(engine, env);
+}

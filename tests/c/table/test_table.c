@@ -29,7 +29,7 @@ static void expect_gets(struct fixture *fixture, struct nr_table *table, struct 
     for (int i = 0; i < 300; i++) {
         nori_slice key = entries[nr_random_below(random, count)].key;
         uint64_t sequence = nr_random_below(random, 320);
-        struct nr_read read = {0};
+        struct nr_read read = {.index_first = i & 1}, other = {.index_first = !read.index_first};
         if (i % 8 == 0) key = keep_text("user%011u", (unsigned)nr_random_below(random, 500));
         struct nr_lookup lookup = make_lookup(key, sequence);
         const struct entry *expected = find_entry(entries, count, key, sequence);
@@ -40,8 +40,14 @@ static void expect_gets(struct fixture *fixture, struct nr_table *table, struct 
             EXPECT_EQ(lookup.tag, expected->tag);
             EXPECT(nr_slice_equal(lookup.value, expected->value));
         }
+        lookup = make_lookup(key, sequence);
+        EXPECT_OK(nr_table_get(table, &lookup, &other, &err), &err);
+        EXPECT_EQ(lookup.found, expected != NULL);
         nr_epoch_leave(&fixture->epoch, stripe);
+        EXPECT_EQ(read.filter_negatives, other.filter_negatives);
+        EXPECT_EQ(read.filter_false_positives, other.filter_false_positives);
         nr_read_clear(&read);
+        nr_read_clear(&other);
     }
 }
 
