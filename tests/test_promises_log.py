@@ -5,11 +5,13 @@ from __future__ import annotations
 import errno
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
 import nori_lsm
 from nori_lsm.testing import SimDisk
+from tests_support import wait_until
 
 PATH = "/db"
 SECTOR_BYTES = 512
@@ -284,3 +286,20 @@ def test_a_synced_write_of_nothing_makes_what_was_before_durable(nothing: str) -
     disk.crash(keep=0.0)
     with nori_lsm.open("/db", env=disk) as again:
         assert dict(again) == {b"a": b"1"}
+
+
+# ---------------------------------------------------------------- at rest
+
+
+def test_a_log_nobody_writes_to_lets_go_of_the_files_it_keeps_ready(tmp_path: Path) -> None:
+    log = tmp_path / "db" / "wal"
+    with nori_lsm.open(tmp_path / "db", wal__segment_bytes=64 << 10) as db:
+        for turn in range(2):
+            for number in range(3000):
+                db[b"%06d" % number] = b"%d" % turn * 100
+            db.flush()
+            wait_until(lambda: sum(1 for name in log.iterdir() if name.suffix == ".log") <= 2)  # Written to; a spare.
+            assert db.stats().wal_segments <= 2
+        assert db[b"000000"] == b"1" * 100
+    with nori_lsm.open(tmp_path / "db") as db:
+        assert len(db) == 3000

@@ -230,7 +230,8 @@ struct nori_engine {
     struct nr_mutex inline_lock;            /* Without threads: one caller works at a time. */
     _Atomic bool is_releasing;              /* Files are let go, not unlinked: the engine ends. */
     uint64_t work_round NR_GUARDED;         /* By lock: rises with each kick. */
-    uint64_t last_sync_us, last_collect_us; /* Of the maintenance round only. */
+    uint64_t last_sync_us, last_collect_us; /* Of the maintenance round only, as is the next: */
+    uint64_t appended_bytes, appended_us;   /* What the log had taken, and when that was first seen. */
 
     struct nr_mutex obsolete_lock;
     struct nr_table_file *obsolete NR_GUARDED; /* By obsolete_lock: unreferenced files, to be unlinked. */
@@ -658,6 +659,8 @@ void nr_workers_kick(struct nori_engine *engine);
 void nr_workers_kick_locked(struct nori_engine *engine);
 /* Wakes the maintenance thread, unless that took a wait. */
 void nr_workers_hint(struct nori_engine *engine);
+/* Wakes maintenance where the log keeps more than it is to have at rest: who writes no more wakes nobody. */
+void nr_workers_let_rest(struct nori_engine *engine);
 /* After a commit: wakes the maintenance thread if it sleeps, or does its round. */
 void nr_workers_after_write(struct nori_engine *engine);
 /* Under commit_lock: whether a write must be followed by nr_workers_after_write. The next one is, if this changes. */

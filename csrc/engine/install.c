@@ -282,4 +282,5 @@ void nr_log_collect(struct nori_engine *engine)
         NR_EVENT_EMIT(engine, NORI_EVENT_WAL_SEGMENT, "deleted", nr_slice(NULL, 0), (double)after.segments,
                       (double)(after.segments_deleted - before.segments_deleted),
                       (double)(nr_env_monotonic_us(engine->env) - begun_us));
+    nr_workers_let_rest(engine);
 }

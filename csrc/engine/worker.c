@@ -4,6 +4,7 @@
 #include "engine/engine.h"
 
 #define IDLE_US 1000000u
+#define REST_SECS 2.0
 #define MAX_INLINE_ROUNDS 100000
 
 /* ---------------------------------------------------------------- maintenance */
@@ -53,6 +54,17 @@ static void sync_if_due(struct nori_engine *engine, uint64_t now_us)
     if (nr_engine_sync(engine, nr_wal_end(engine->wal, NULL), &error) != NORI_OK) return; /* It poisoned. */
 }
 
+/* The log keeps files ready for its writer. They are not for one that has stopped. */
+static void rest_if_idle(struct nori_engine *engine, uint64_t now_us)
+{
+    uint64_t appended_bytes = nr_wal_appended_bytes(engine->wal);
+    if (appended_bytes != engine->appended_bytes) {
+        engine->appended_bytes = appended_bytes;
+        engine->appended_us = now_us;
+    }
+    if (is_due_us(now_us, engine->appended_us, REST_SECS)) nr_wal_rest(engine->wal);
+}
+
 /* How long the next round may wait; 0: until something is written. */
 static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
 {
@@ -64,6 +76,7 @@ static uint64_t next_round_us(struct nori_engine *engine, uint64_t now_us)
         sleep_us = sooner_us(sleep_us, until_us(now_us, oldest_us + (uint64_t)(age_secs * 1e6)));
     if (atomic_load(&engine->epoch.retired_count) + atomic_load(&engine->epoch.deferred_count) > 0)
         sleep_us = sooner_us(sleep_us, IDLE_US);
+    if (!nr_wal_is_at_rest(engine->wal)) sleep_us = sooner_us(sleep_us, IDLE_US);
     if (atomic_load(&engine->has_expiring)) sleep_us = sooner_us(sleep_us, until_us(now_us, engine->expiry_us));
     /* Reads alone change shapes, too; a few of them announce themselves to nobody. */
     if (engine->options.strategy == NORI_STRATEGY_ATLL)
@@ -88,6 +101,7 @@ static void maintain(struct nori_engine *engine)
         nr_log_collect(engine);
         nr_event_note_cache(engine);
     }
+    rest_if_idle(engine, now_us);
     nr_event_note_log(engine);
     nr_obsolete_unlink(engine);
     nr_heat_maintain(engine, now_us);
@@ -145,12 +159,18 @@ void nr_workers_hint(struct nori_engine *engine)
     nr_mutex_unlock(&engine->maintenance_lock);
 }
 
+void nr_workers_let_rest(struct nori_engine *engine)
+{
+    if (nr_engine_has_threads(engine) && !nr_wal_is_at_rest(engine->wal)) nr_workers_hint(engine);
+}
+
 /* A thread of its own: a sync under way must not keep the log's next blocks from the writer. */
 static void preparation_thread(void *arg)
 {
     struct nori_engine *engine = arg;
     while (goes_on(engine, &engine->is_preparation_kicked)) {
         prepare_log(engine);
+        nr_workers_let_rest(engine);
         nr_mutex_lock(&engine->maintenance_lock);
         if (!atomic_load(&engine->is_preparation_kicked))
             nr_cond_wait_for(&engine->preparation_cond, &engine->maintenance_lock, 60 * IDLE_US);

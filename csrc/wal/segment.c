@@ -434,3 +434,36 @@ void nr_segment_clear_all(struct nr_wal *wal, bool remove)
     clear(wal, wal->recyclable, remove);
     wal->segments = wal->spares = wal->recyclable = NULL;
 }
+
+/* ---------------------------------------------------------------- resting */
+
+bool nr_wal_is_at_rest(struct nr_wal *wal)
+{
+    nr_mutex_lock(&wal->lock);
+    bool is_at_rest = !wal->recyclable && wal->spare_count <= 1;
+    nr_mutex_unlock(&wal->lock);
+    return is_at_rest;
+}
+
+void nr_wal_rest(struct nr_wal *wal)
+{
+    struct nr_segment *next, *spare = NULL;
+
+    if (nr_wal_is_at_rest(wal)) return;
+    nr_segment_begin_creating(wal, UINT32_MAX);
+    nr_mutex_lock(&wal->lock);
+    struct nr_segment *recyclable = wal->recyclable;
+    wal->recyclable = NULL;
+    if (wal->spares) { /* A writer may be about to take the first. */
+        spare = wal->spares->next;
+        wal->spares->next = NULL;
+        wal->spare_count = 1;
+    }
+    nr_mutex_unlock(&wal->lock);
+    clear(wal, recyclable, true);
+    for (; spare; spare = next) {
+        next = spare->next;
+        nr_segment_abandon(wal, spare);
+    }
+    nr_segment_end_creating(wal);
+}

@@ -348,6 +348,11 @@ struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out)
     return nr_wal_mark_load(&wal->end, sequence_out);
 }
 
+uint64_t nr_wal_appended_bytes(const struct nr_wal *wal)
+{
+    return atomic_load_explicit(&wal->appended_bytes, memory_order_relaxed);
+}
+
 uint64_t nr_wal_next_segment(struct nr_wal *wal)
 {
     nr_mutex_lock(&wal->lock);

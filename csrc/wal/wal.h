@@ -67,6 +67,8 @@ bool nr_wal_is_mapped(const struct nr_wal *wal);
 struct nr_position nr_wal_end(struct nr_wal *wal, uint64_t *sequence_out);
 /* A number above those of all segments, spare ones included. */
 uint64_t nr_wal_next_segment(struct nr_wal *wal);
+/* Framing and marks included, since open. Any thread; cheap. */
+uint64_t nr_wal_appended_bytes(const struct nr_wal *wal);
 /* What is on disk. Any thread; cheap. */
 struct nr_position nr_wal_synced(struct nr_wal *wal, uint64_t *sequence_out);
 
@@ -82,6 +84,12 @@ bool nr_wal_wants_prepare(const struct nr_wal *wal);
  * of former sessions (numbers below first_segment) included. What is collected must not be needed by any durable
  * manifest. */
 NORI_WARN_UNUSED nori_status nr_wal_collect(struct nr_wal *wal, uint64_t oldest_needed, struct nori_error *err);
+
+/* For a writer that has stopped: what is kept ready beyond one spare segment goes, the file to be recycled too. Not
+ * under the append lock. */
+void nr_wal_rest(struct nr_wal *wal);
+/* Whether that would let anything go. Any thread. */
+bool nr_wal_is_at_rest(struct nr_wal *wal);
 
 struct nr_wal_stats {
     uint64_t segments;         /* In the directory. */

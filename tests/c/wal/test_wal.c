@@ -311,6 +311,39 @@ TEST(collected_segments_go_but_one_which_is_recycled)
     fixture_clear(&f);
 }
 
+TEST(a_log_at_rest_has_one_spare_segment_and_nothing_to_recycle_and_goes_on)
+{
+    struct fixture f;
+    struct nori_error err;
+    struct nr_wal_log log;
+    fixture_init_sim(&f, 10, true, false);
+    EXPECT_OK(fixture_open(&f, &err), &err);
+    nr_wal_rest(f.wal);
+    EXPECT_EQ(count_segments(&f), 1); /* There was nothing else. */
+    for (int round = 0; round < 3; round++) {
+        fixture_append_many(&f, 30, 9000);
+        EXPECT_OK(fixture_sync(&f, &err), &err);
+        EXPECT_OK(fixture_flush(&f, &err), &err);
+        while (nr_wal_end(f.wal, NULL).offset < 40000) fixture_append_many(&f, 1, 9000);
+        EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
+        fixture_append_many(&f, 6, 9000); /* Out of one that is needed, too. */
+        EXPECT_OK(nr_wal_prepare(f.wal, &err), &err);
+        uint64_t before = count_segments(&f);
+        EXPECT(!nr_wal_is_at_rest(f.wal));
+        nr_wal_rest(f.wal);
+        EXPECT(nr_wal_is_at_rest(f.wal));
+        EXPECT(count_segments(&f) < before);
+        EXPECT_EQ(count_segments(&f), 3); /* Two that are needed, and the spare. */
+    }
+    fixture_append_many(&f, 30, 9000);
+    EXPECT_OK(fixture_sync(&f, &err), &err);
+    fixture_crash(&f, 0.0);
+    EXPECT_OK(fixture_recover(&f, &log, &err), &err);
+    EXPECT_EQ(f.found, f.appended);
+    nr_wal_log_clear(&log);
+    fixture_clear(&f);
+}
+
 TEST(a_former_sessions_file_is_never_recycled)
 {
     struct fixture f;
@@ -465,6 +498,7 @@ static void *work_behind(void *arg)
     while (!group->is_over) {
         if (nr_wal_wants_prepare(group->f->wal)) (void)!nr_wal_prepare(group->f->wal, NULL);
         (void)!nr_wal_collect(group->f->wal, 1, NULL);
+        nr_wal_rest(group->f->wal);
         usleep(200);
     }
     return NULL;

@@ -21,6 +21,7 @@ static void run_session(struct fixture *f, struct nr_random *random, unsigned st
             break;
         case 2:
             rc = nr_wal_prepare(f->wal, NULL);
+            if (nr_random_below(random, 3) == 0) nr_wal_rest(f->wal);
             break;
         case 3:
             if (nr_random_below(random, 4) == 0) rc = fixture_flush(f, NULL);
