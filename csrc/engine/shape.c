@@ -15,6 +15,9 @@
 #define CALLER_WEIGHT 34.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
 #define EAGER_PART 0.4
+/* What is read now is taken to go on for a heat interval, and for at least so long: the interval says how soon shapes
+ * are to follow, not that what they follow is as short. */
+#define LEAST_HORIZON_SECS 5.0
 #define MAX_BYTE_NS 100.0
 /* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
 #define LEAST_GAP_US 1e6
@@ -125,7 +128,8 @@ static bool may_fall(const struct nori_engine *engine, const struct looking *loo
     struct nr_shape_costs costs = looking->costs;
     costs.probe_ns *= EAGER_PART;
     costs.scan_ns *= EAGER_PART;
-    return nr_shape_is_worth_merging(&shape, &costs, k, bytes, options->heat_decay_interval_secs);
+    double horizon_secs = NR_MAX(options->heat_decay_interval_secs, LEAST_HORIZON_SECS);
+    return nr_shape_is_worth_merging(&shape, &costs, k, bytes, horizon_secs);
 }
 
 /* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */

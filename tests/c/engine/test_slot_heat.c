@@ -174,6 +174,38 @@ TEST(heat_moves_with_the_reads)
     nori_simdisk_destroy(env);
 }
 
+static size_t count_tiered(struct nori_engine *engine)
+{
+    size_t count, tiered = 0;
+    struct nori_slot *slots = slots_of(engine, &count);
+    for (size_t i = 0; i < count; i++) tiered += slots[i].runs > 1;
+    nori_free(slots);
+    return tiered;
+}
+
+/* Shapes that are to follow within half a second are worth what is read in the next five. */
+TEST(a_short_heat_interval_does_not_make_merging_for_reads_look_worthless)
+{
+    struct nori_options options = small_options();
+    struct nori_open_params params = {.options = &options};
+    struct nori_engine *engine;
+    options.heat_decay_interval_secs = 0.5;
+    EXPECT_OK(nori_simdisk_create(1, 512, false, &params.env, &err), &err);
+    EXPECT_OK(nori_open("/db", &params, &engine, &err), &err);
+    for (int round = 0; round < 3; round++) put_range(engine, 0, KEYS);
+    EXPECT_OK(nori_flush(engine, &err), &err);
+    nori_simdisk_advance(params.env, 30 * MINUTE_US, 0);
+    EXPECT(count_tiered(engine) > 0);
+    for (int round = 0; round < 3; round++) {
+        get_range(engine, 0, KEYS, 30);
+        nori_simdisk_advance(params.env, 500000, 0);
+        EXPECT_OK(put_text(engine, "zz", "v", &err), &err); /* There are no threads: work is done beside a write. */
+    }
+    EXPECT_EQ(count_tiered(engine), 0);
+    close_it(engine);
+    nori_simdisk_destroy(params.env);
+}
+
 TEST(a_scan_heats_the_slots_it_enters)
 {
     struct nori_env *env;
