@@ -230,7 +230,7 @@ struct nori_engine {
     struct nr_mutex inline_lock;            /* Without threads: one caller works at a time. */
     _Atomic bool is_releasing;              /* Files are let go, not unlinked: the engine ends. */
     uint64_t work_round NR_GUARDED;         /* By lock: rises with each kick. */
-    uint64_t last_sync_us, last_collect_us; /* Of the maintenance round only, as is the next: */
+    uint64_t last_sync_us, last_collect_us; /* Of the maintenance round only, as are the next two: */
     uint64_t appended_bytes, appended_us;   /* What the log had taken, and when that was first seen. */
 
     struct nr_mutex obsolete_lock;

@@ -88,7 +88,7 @@ NORI_WARN_UNUSED nori_status nr_wal_collect(struct nr_wal *wal, uint64_t oldest_
 /* For a writer that has stopped: what is kept ready beyond one spare segment goes, the file to be recycled too. Not
  * under the append lock. */
 void nr_wal_rest(struct nr_wal *wal);
-/* Whether that would let anything go. Any thread. */
+/* Whether there is nothing that it would let go. Any thread. */
 bool nr_wal_is_at_rest(struct nr_wal *wal);
 
 struct nr_wal_stats {
