@@ -44,9 +44,9 @@ static double secs_to_arrival(const struct nr_shape_slot *slot, double most)
 }
 
 bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
-                               uint64_t bytes, double interval_secs)
+                               uint64_t bytes, double horizon_secs)
 {
-    double fewer = (double)slot->run_count - (double)k, secs = secs_to_arrival(slot, interval_secs);
+    double fewer = (double)slot->run_count - (double)k, secs = secs_to_arrival(slot, horizon_secs);
     double run_ns = reading_ns(slot, costs, slot->read_rate, slot->scan_rate) * secs;
     /* No more than was read: what has just begun may end. */
     double recent_ns = reading_ns(slot, costs, slot->recent_reads, slot->recent_scans);

@@ -44,8 +44,8 @@ uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shap
 uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global);
 
 /* Whether to rewrite 'bytes', so that the slot has k runs, is worth more than to wait for what arrives next: by the
- * reads of the past interval, or of the time until then if that is shorter. */
+ * reads until then, or of so long as they are taken to go on if that is shorter. */
 bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
-                               uint64_t bytes, double interval_secs);
+                               uint64_t bytes, double horizon_secs);
 
 #endif
