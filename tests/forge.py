@@ -15,7 +15,7 @@ from typing import Any
 
 import nori_lsm
 from nori_lsm.inspect._bytes import checksum, place_seed
-from nori_lsm.inspect._header import MAGICS
+from nori_lsm.inspect._header import HEADLESS, MAGICS
 from nori_lsm.testing import SimDisk
 
 __all__ = [
@@ -88,9 +88,9 @@ def current_of(text: bytes) -> bytes:
 # ---------------------------------------------------------------- framed records (6)
 
 
-def _fragment(kind: int, body: bytes, number: int, offset: int, database_id: int) -> bytes:
+def _fragment(kind: int, body: bytes, number: int, offset: int, database_id: int, sequence: int = 0) -> bytes:
     rest = len(body).to_bytes(2, "little") + bytes([kind]) + body
-    return fixed64(checksum(rest, place_seed(database_id, number, offset))) + rest
+    return fixed64(checksum(rest, place_seed(database_id, number, offset) ^ sequence)) + rest
 
 
 def framed(
@@ -100,9 +100,11 @@ def framed(
     *,
     promise: tuple[int, int] = (0, 0),
     mark: tuple[int, int] | None = None,
+    follows: Iterable[tuple[int, bytes]] = (),
     database_id: int = ID,
 ) -> bytes:
-    """`data`, a header, and records of (sequence, count, payload) behind it, each with the promise; then perhaps a mark."""
+    """`data`, a header, and records of (sequence, count, payload) behind it, each with the promise; then perhaps a mark, and
+    records of (sequence, payload) without a head."""
     out = bytearray(data)
 
     def align() -> int:
@@ -126,6 +128,9 @@ def framed(
     if mark is not None:
         align()
         out += _fragment(5, varint(mark[0]) + varint(mark[1]), number, len(out), database_id)
+    for sequence, payload in follows:
+        align()
+        out += _fragment(6, payload, number, len(out), database_id, sequence)
     return bytes(out)
 
 
@@ -306,7 +311,9 @@ class Forge:
         **other: Any,
     ) -> None:
         """Records of (first sequence, count, operations). `link`: number, end and last sequence of the one before."""
-        self.files[f"wal/{number:06d}.log"] = framed(header("segment", number, *link), number, records, **other)
+        self.files[f"wal/{number:06d}.log"] = framed(
+            header("segment", number, *link, read_features=HEADLESS), number, records, **other
+        )
 
     def put_on(self, disk: SimDisk, path: str = "/db") -> None:
         """These files and no others. An engine makes the directories, and goes."""

@@ -415,6 +415,44 @@ def test_sequences_of_a_log_that_do_not_go_on_end_it(first: int, count: int) -> 
 
 
 @pytest.mark.parametrize(
+    ("records", "sequence", "is_there"),
+    [
+        ([(11, 1)], 12, True),
+        ([(11, 3)], 14, True),
+        ([(10, 1), (11, 1)], 12, True),  # The first is in the tables.
+        ([(11, 1)], 11, False),
+        ([(11, 1)], 13, False),
+        ([(11, 3)], 12, False),
+        ([(11, 1)], 0, False),
+        ([(11, 1)], (1 << 64) - 1, False),
+        ([((1 << 64) - 1, 1)], 0, False),
+        ([((1 << 64) - 1, (1 << 32) - 1)], (1 << 32) - 2, False),
+        ([], 11, False),
+        ([], 1, False),
+        ([], 0, False),
+    ],
+)
+def test_a_record_without_a_head_counts_where_it_follows(
+    records: list[tuple[int, int]], sequence: int, is_there: bool
+) -> None:
+    forge = with_manifest(push(1, [1]))
+    whole = [(first, count, put(b"logged", b"") * min(count, 5)) for first, count in records]
+    forge.segment(1, whole, link=(0, 0, 9 if records[:1] == [(10, 1)] else 10), follows=[(sequence, put(b"next", b""))])
+    disk = SimDisk(seed=1)
+    forge.put_on(disk)
+    with nori_lsm.open("/db", env=disk, read_only=True) as db:
+        assert (b"next" in db) == is_there
+    assert judged(forge) == []
+
+
+def test_what_stands_in_a_record_without_a_head_is_checked() -> None:
+    for payload in (b"", put(b"a", b"b") * 2, b"\x10" + sized(b"a") + sized(b"")):
+        forge = with_manifest(push(1, [1]))
+        forge.segment(1, [(11, 1, put(b"logged", b""))], link=(0, 0, 10), follows=[(12, payload)])
+        assert judged(forge) == ["open", "open"]
+
+
+@pytest.mark.parametrize(
     ("count", "payload"),
     [
         (2, put(b"a", b"b")),

@@ -26,7 +26,8 @@ void nr_file_header_encode(const struct nr_file_header *header, uint8_t out[NR_F
 /* Each kind of file has features of its own. */
 static uint64_t known_read_features(uint64_t magic)
 {
-    return magic == NR_MAGIC_TABLE ? NR_READ_FEATURE_STAMPED : 0;
+    if (magic == NR_MAGIC_TABLE) return NR_READ_FEATURE_STAMPED;
+    return magic == NR_MAGIC_SEGMENT ? NR_READ_FEATURE_HEADLESS : 0;
 }
 
 enum nr_header_verdict nr_file_header_decode(nori_slice bytes, uint64_t magic, struct nr_file_header *header_out)

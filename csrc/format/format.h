@@ -7,8 +7,9 @@
 #define NR_FORMAT_VERSION 1
 
 /* Feature bits: a reader that does not know a bit of the first kind must not read; one that does not know a bit of the
- * second kind must not write. Version 1 defines one. */
-#define NR_READ_FEATURE_STAMPED 1ull /* Of a table: all its entries have the sequence that the manifest says. */
+ * second kind must not write. Version 1 defines two. */
+#define NR_READ_FEATURE_STAMPED 1ull  /* Of a table: all its entries have the sequence that the manifest says. */
+#define NR_READ_FEATURE_HEADLESS 2ull /* Of a segment: it may have records without a head. */
 #define NR_WRITE_FEATURES_KNOWN 0ull
 
 /* Blocks above this are stored raw: no allocation is larger than its file plus this. */

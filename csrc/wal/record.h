@@ -4,7 +4,8 @@
  * with a checksum seeded by database, file number and offset, so stale bytes of a recycled file are never valid. Behind
  * damage a reader finds its footing again at the next block. The first fragment of a record carries its sequence, count
  * and the greatest position known to be synced when it was written: the promise. A mark is a record that carries
- * nothing else. FORMAT.md has the bytes. */
+ * nothing else, a next record one that carries neither: of one operation, and behind a record of the same file, on
+ * whose sequence it follows. FORMAT.md has the bytes. */
 #ifndef NR_WAL_RECORD_H
 #define NR_WAL_RECORD_H
 
@@ -44,9 +45,15 @@ struct nr_record_writer {
     nori_slice payload; /* What is left. */
     bool is_begun;
     bool is_mark;
+    bool is_next;
 };
 void nr_record_writer_init(struct nr_record_writer *writer, struct nr_record_place place, uint64_t sequence,
                            uint32_t count, struct nr_position promise, nori_slice payload);
+/* For what nr_record_fits_next says yes to. */
+void nr_record_writer_init_next(struct nr_record_writer *writer, struct nr_record_place place, uint64_t sequence,
+                                nori_slice payload);
+/* Whether a record written at 'offset' has room in its block as a next one, which is one fragment. */
+bool nr_record_fits_next(uint64_t offset, size_t payload_bytes);
 void nr_record_writer_init_mark(struct nr_record_writer *writer, struct nr_record_place place,
                                 struct nr_position promise);
 /* Writes the next fragment (with the padding before it, if any) to 'out', at most 2 * NR_RECORD_BLOCK_BYTES; false when

@@ -6,7 +6,10 @@
  *
  * A record begins only where the longest head fits; what is left of a block before that is zeros. Whether it fits
  * depends on the offset alone, so reader and writer agree without looking. A record's later fragments begin at blocks'
- * starts, and all but its last end at blocks' ends. */
+ * starts, and all but its last end at blocks' ends.
+ *
+ * A next fragment is a whole record without a head: of one operation, with the sequence that follows on the record
+ * before it. What it leaves out its checksum's seed has. */
 #ifndef NR_WAL_RECORD_FORMAT_H
 #define NR_WAL_RECORD_FORMAT_H
 
@@ -21,6 +24,7 @@ enum nr_fragment_type {
     NR_FRAGMENT_MIDDLE = 3,
     NR_FRAGMENT_LAST = 4,
     NR_FRAGMENT_MARK = 5,
+    NR_FRAGMENT_NEXT = 6,
 };
 
 enum {
@@ -50,6 +54,12 @@ _Static_assert(NR_SEGMENT_PREVIOUS_SEQUENCE < NR_FILE_HEADER_EXTRA, "the link fi
 static inline uint32_t nr_block_left(uint64_t offset)
 {
     return NR_RECORD_BLOCK_BYTES - (uint32_t)(offset & (NR_RECORD_BLOCK_BYTES - 1));
+}
+
+/* The seed of a next fragment's checksum, by that of its place: what follows on another record is not right. */
+static inline uint64_t nr_next_seed(uint64_t place_seed, uint64_t sequence)
+{
+    return place_seed ^ sequence;
 }
 
 /* Where a record written at 'offset' begins. */

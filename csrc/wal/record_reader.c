@@ -13,10 +13,11 @@ struct nr_record_reader {
     struct nr_file *file; /* Borrowed. */
     uint64_t database_id;
     uint64_t number;
-    uint8_t *chunk;        /* CHUNK_BYTES. */
-    uint64_t chunk_offset; /* In the file; a multiple of CHUNK_BYTES. */
-    size_t chunk_size;     /* Less than CHUNK_BYTES at the file's end; 0: nothing read yet. */
-    uint64_t end;          /* Behind the last valid record. */
+    uint8_t *chunk;         /* CHUNK_BYTES. */
+    uint64_t chunk_offset;  /* In the file; a multiple of CHUNK_BYTES. */
+    size_t chunk_size;      /* Less than CHUNK_BYTES at the file's end; 0: nothing read yet. */
+    uint64_t end;           /* Behind the last valid record. */
+    uint64_t last_sequence; /* Of the last one that is no mark; 0: none. */
     bool is_ended;
     struct nr_position promise;
     struct nr_buffer joined; /* The payload of a record of several fragments. */
@@ -99,10 +100,11 @@ static bool parse_fragment(const struct nr_record_reader *reader, uint64_t offse
     if (bytes.size < NR_FRAGMENT_HEADER_BYTES) return false;
     size_t length = nr_get_fixed16(bytes.data + NR_FRAGMENT_LENGTH_AT);
     uint8_t type = bytes.data[NR_FRAGMENT_TYPE_AT];
-    if (type < NR_FRAGMENT_FULL || type > NR_FRAGMENT_MARK) return false;
+    if (type < NR_FRAGMENT_FULL || type > NR_FRAGMENT_NEXT) return false;
     if (length > bytes.size - NR_FRAGMENT_HEADER_BYTES) return false;
 
     uint64_t seed = nr_checksum_seed(reader->database_id, reader->number, offset);
+    if (type == NR_FRAGMENT_NEXT) seed = nr_next_seed(seed, reader->last_sequence + 1);
     nori_slice covered =
         nr_slice(bytes.data + NR_FRAGMENT_LENGTH_AT, NR_FRAGMENT_HEADER_BYTES - NR_FRAGMENT_LENGTH_AT + length);
     if (!nr_checksum_matches(seed, covered, nr_get_fixed64(bytes.data))) return false;
@@ -112,15 +114,24 @@ static bool parse_fragment(const struct nr_record_reader *reader, uint64_t offse
     return true;
 }
 
-/* Takes the head off a body; false if there is none. */
+/* Takes the head off a body that has one. */
 static bool take_head(enum nr_fragment_type type, nori_slice *body, struct head *head_out)
 {
     *head_out = (struct head){0};
-    if (type == NR_FRAGMENT_MIDDLE || type == NR_FRAGMENT_LAST) return false;
+    if (type == NR_FRAGMENT_MIDDLE || type == NR_FRAGMENT_LAST || type == NR_FRAGMENT_NEXT) return false;
     if (type != NR_FRAGMENT_MARK &&
         (!nr_take_fixed64(body, &head_out->sequence) || !nr_take_fixed32(body, &head_out->count)))
         return false;
     return nr_take_varint(body, &head_out->promise.segment) && nr_take_varint(body, &head_out->promise.offset);
+}
+
+/* Of the record that a fragment begins; false if it begins none. */
+static bool begin_record(const struct nr_record_reader *reader, enum nr_fragment_type type, nori_slice *body,
+                         struct head *head_out)
+{
+    if (type != NR_FRAGMENT_NEXT) return take_head(type, body, head_out);
+    *head_out = (struct head){.sequence = reader->last_sequence + 1, .count = 1};
+    return reader->last_sequence != 0;
 }
 
 static void note_promise(struct nr_record_reader *reader, struct nr_position promise)
@@ -166,7 +177,7 @@ nori_status nr_record_reader_next(struct nr_record_reader *reader, struct nr_rec
     reader->is_ended = true;
     if (!parse_fragment(reader, offset, bytes, &fragment)) goto out;
     payload = fragment.body;
-    if (!take_head(fragment.type, &payload, &head)) goto out;
+    if (!begin_record(reader, fragment.type, &payload, &head)) goto out;
     note_promise(reader, head.promise);
 
     uint64_t end = fragment.end;
@@ -187,6 +198,7 @@ nori_status nr_record_reader_next(struct nr_record_reader *reader, struct nr_rec
                                      .end_offset = end};
     *found_out = true;
     reader->end = end;
+    if (!record_out->is_mark) reader->last_sequence = head.sequence - 1 + head.count;
     reader->is_ended = false;
 out:
     if (rc != NORI_OK) reader->is_ended = false;

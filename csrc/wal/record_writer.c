@@ -23,6 +23,18 @@ void nr_record_writer_init(struct nr_record_writer *writer, struct nr_record_pla
         .place = place, .sequence = sequence, .count = count, .promise = promise, .payload = payload};
 }
 
+void nr_record_writer_init_next(struct nr_record_writer *writer, struct nr_record_place place, uint64_t sequence,
+                                nori_slice payload)
+{
+    *writer = (struct nr_record_writer){
+        .place = place, .sequence = sequence, .count = 1, .payload = payload, .is_next = true};
+}
+
+bool nr_record_fits_next(uint64_t offset, size_t payload_bytes)
+{
+    return payload_bytes <= nr_block_left(nr_record_start(offset)) - NR_FRAGMENT_HEADER_BYTES;
+}
+
 void nr_record_writer_init_mark(struct nr_record_writer *writer, struct nr_record_place place,
                                 struct nr_position promise)
 {
@@ -31,6 +43,7 @@ void nr_record_writer_init_mark(struct nr_record_writer *writer, struct nr_recor
 
 static uint8_t *put_head(const struct nr_record_writer *writer, uint8_t *out)
 {
+    if (writer->is_next) return out;
     if (!writer->is_mark) {
         nr_put_fixed64(out, writer->sequence);
         nr_put_fixed32(out + 8, writer->count);
@@ -43,6 +56,7 @@ static uint8_t *put_head(const struct nr_record_writer *writer, uint8_t *out)
 static enum nr_fragment_type type_of(const struct nr_record_writer *writer, bool is_first, bool is_last)
 {
     if (writer->is_mark) return NR_FRAGMENT_MARK;
+    if (writer->is_next) return NR_FRAGMENT_NEXT;
     if (is_first) return is_last ? NR_FRAGMENT_FULL : NR_FRAGMENT_FIRST;
     return is_last ? NR_FRAGMENT_LAST : NR_FRAGMENT_MIDDLE;
 }
@@ -76,6 +90,7 @@ bool nr_record_writer_next(struct nr_record_writer *writer, uint8_t *out, size_t
     nr_put_fixed16(fragment + NR_FRAGMENT_LENGTH_AT, (uint16_t)(size - NR_FRAGMENT_HEADER_BYTES));
     fragment[NR_FRAGMENT_TYPE_AT] = (uint8_t)type_of(writer, is_first, writer->payload.size == 0);
     uint64_t seed = nr_checksum_seed(writer->place.database_id, writer->place.number, writer->place.offset);
+    if (writer->is_next) seed = nr_next_seed(seed, writer->sequence);
     nr_put_fixed64(fragment,
                    nr_checksum(seed, nr_slice(fragment + NR_FRAGMENT_LENGTH_AT, size - NR_FRAGMENT_LENGTH_AT)));
     writer->place.offset += size;

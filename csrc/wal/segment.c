@@ -169,8 +169,10 @@ nori_status nr_segment_begin(struct nr_wal *wal, struct nr_segment *segment, str
                              uint64_t last_sequence, struct nori_error *err)
 {
     uint8_t bytes[NR_FILE_HEADER_BYTES];
-    struct nr_file_header header = {
-        .magic = NR_MAGIC_SEGMENT, .database_id = wal->database_id, .number = segment->number};
+    struct nr_file_header header = {.magic = NR_MAGIC_SEGMENT,
+                                    .read_features = NR_READ_FEATURE_HEADLESS,
+                                    .database_id = wal->database_id,
+                                    .number = segment->number};
     header.extra[NR_SEGMENT_PREVIOUS_NUMBER] = previous.segment;
     header.extra[NR_SEGMENT_PREVIOUS_END] = previous.offset;
     header.extra[NR_SEGMENT_PREVIOUS_SEQUENCE] = last_sequence;

@@ -82,6 +82,7 @@ static void make_current(struct nr_wal *wal, struct nr_segment *segment)
     nr_mutex_unlock(&wal->lock);
     wal->log = segment->log;
     wal->reserved_bytes = NR_FILE_HEADER_BYTES + NR_MARKS_ROOM_BYTES;
+    wal->head_offset = UINT64_MAX;
     atomic_store_explicit(&wal->write_offset, NR_FILE_HEADER_BYTES, memory_order_relaxed);
     uint64_t appended = atomic_load_explicit(&wal->appended_bytes, memory_order_relaxed) + NR_FILE_HEADER_BYTES;
     atomic_store_explicit(&wal->appended_bytes, appended, memory_order_relaxed);
@@ -301,8 +302,17 @@ static nori_status publish(struct nr_wal *wal, struct nr_record_writer *writer, 
     atomic_store_explicit(&wal->write_offset, offset, memory_order_relaxed);
     uint64_t appended = atomic_load_explicit(&wal->appended_bytes, memory_order_relaxed) + (offset - begin);
     atomic_store_explicit(&wal->appended_bytes, appended, memory_order_relaxed);
-    wal->written_promise = writer->promise;
     return NORI_OK;
+}
+
+/* Whether a record needs no head. One in each page has one: damage that takes what was synced last shall not take all
+ * that says so. */
+static bool may_follow(const struct nr_wal *wal, uint64_t sequence, uint32_t count, size_t payload_bytes,
+                       struct nr_position promise, uint64_t offset)
+{
+    return count == 1 && sequence == wal->last_sequence + 1 &&
+           nr_record_start(offset) / PAGE_BYTES == wal->head_offset / PAGE_BYTES &&
+           nr_position_compare(wal->written_promise, promise) >= 0 && nr_record_fits_next(offset, payload_bytes);
 }
 
 nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence, uint32_t count, nori_slice payload,
@@ -311,9 +321,16 @@ nori_status nr_wal_append(struct nr_wal *wal, uint64_t sequence, uint32_t count,
     struct nr_record_writer writer;
 
     if (NR_UNLIKELY(nr_wal_has_failed(wal))) return nr_wal_fail_poisoned(wal, err);
-    struct nr_record_place place = {wal->database_id, wal->current->number,
-                                    atomic_load_explicit(&wal->write_offset, memory_order_relaxed)};
-    nr_record_writer_init(&writer, place, sequence, count, nr_wal_mark_load(&wal->synced, NULL), payload);
+    uint64_t offset = atomic_load_explicit(&wal->write_offset, memory_order_relaxed);
+    struct nr_record_place place = {wal->database_id, wal->current->number, offset};
+    struct nr_position promise = nr_wal_mark_load(&wal->synced, NULL);
+    if (may_follow(wal, sequence, count, payload.size, promise, offset)) {
+        nr_record_writer_init_next(&writer, place, sequence, payload);
+    } else {
+        nr_record_writer_init(&writer, place, sequence, count, promise, payload);
+        wal->head_offset = nr_record_start(offset);
+        wal->written_promise = promise;
+    }
     nori_status rc = publish(wal, &writer, err);
     if (NR_UNLIKELY(rc != NORI_OK)) return rc;
     *end_out = (struct nr_position){place.number, writer.place.offset};
@@ -332,6 +349,7 @@ void nr_wal_append_mark(struct nr_wal *wal)
     if (NR_MARK_MAX_BYTES > wal->reserved_bytes - offset) return;
     struct nr_record_place place = {wal->database_id, wal->current->number, offset};
     nr_record_writer_init_mark(&writer, place, promise);
+    wal->written_promise = promise;
     /* A failure has poisoned the log (nr_wal_failure); what was synced is synced. */
     (void)!publish(wal, &writer, NULL);
 }

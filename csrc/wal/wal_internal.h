@@ -73,6 +73,7 @@ struct nr_wal {
     uint64_t reserved_bytes NR_GUARDED;    /* Known to be publishable. */
     uint64_t last_sequence NR_GUARDED;
     struct nr_position written_promise NR_GUARDED; /* The greatest that stands in the log. */
+    uint64_t head_offset NR_GUARDED;               /* Of current's last record with a head; UINT64_MAX: none. */
     uint8_t *scratch NR_GUARDED;                   /* 2 * NR_RECORD_BLOCK_BYTES. Owned. */
     _Atomic uint64_t write_offset;   /* Where the next record or mark goes. Stored under the append lock. */
     _Atomic uint64_t appended_bytes; /* Stored under the append lock. Relaxed. */

@@ -7,18 +7,19 @@ from typing import Any
 
 from nori_lsm.inspect._bytes import Data, Place, checksum, damaged, newer
 
-__all__ = ["HEADER_BYTES", "MAGICS", "STAMPED", "FileHeader", "header_is_right", "read_header"]
+__all__ = ["HEADER_BYTES", "HEADLESS", "MAGICS", "STAMPED", "FileHeader", "header_is_right", "read_header"]
 
 HEADER_BYTES = 96
 VERSION = 1
 STAMPED = 0x1  # Read feature of tables.
+HEADLESS = 0x2  # Read feature of segments.
 MAGICS = {
     "segment": 0x474F4C2D49524F4E,
     "manifest": 0x4E414D2D49524F4E,
     "table": 0x5453532D49524F4E,
     "heat": 0x4145482D49524F4E,
 }
-_READ_FEATURES = {"table": STAMPED}
+_READ_FEATURES = {"table": STAMPED, "segment": HEADLESS}
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from nori_lsm._core import CorruptionError
-from nori_lsm.inspect._bytes import Cursor, Data, Place, checksum, place_seed
+from nori_lsm.inspect._bytes import MASK, Cursor, Data, Place, checksum, place_seed
 from nori_lsm.inspect._header import HEADER_BYTES
 
 __all__ = ["NO_PROMISE", "Framed", "Mark", "Promise", "Record", "read_framed"]
@@ -15,7 +15,7 @@ __all__ = ["NO_PROMISE", "Framed", "Mark", "Promise", "Record", "read_framed"]
 BLOCK_BYTES = 32768
 FRAGMENT_BYTES = 11
 RECORD_ROOM_BYTES = 43  # What is left in its block where a record begins.
-FULL, FIRST, MIDDLE, LAST, MARK = 1, 2, 3, 4, 5
+FULL, FIRST, MIDDLE, LAST, MARK, NEXT = 1, 2, 3, 4, 5, 6
 _MIN_BODY_BYTES = {FULL: 14, FIRST: 14, MARK: 2}
 _TYPES_WITH_PROMISE = re.compile(rb"[\x01\x02\x05]")
 
@@ -36,7 +36,7 @@ NO_PROMISE = Promise(0, 0)
 
 @dataclass(frozen=True)
 class Record:
-    """A whole record, from byte `offset` up to byte `end`."""
+    """A whole record, from byte `offset` up to byte `end`. One without a head says nothing of sequence, count and promise."""
 
     offset: int
     end: int
@@ -44,9 +44,10 @@ class Record:
     count: int
     promise: Promise
     payload: Data
+    has_head: bool = True
 
     def to_dict(self) -> dict[str, Any]:
-        fields = {name: getattr(self, name) for name in ("offset", "end", "sequence", "count")}
+        fields = {name: getattr(self, name) for name in ("offset", "end", "sequence", "count", "has_head")}
         return {**fields, "promise": self.promise.to_dict(), "payload_bytes": len(self.payload)}
 
 
@@ -92,6 +93,7 @@ class _Reader:
         self.path = path
         self.database_id = database_id
         self.number = number
+        self.sequence = 0  # The last of the record before; 0: there is none.
 
     def fragment(self, offset: int, kind: int, length: int) -> memoryview | None:
         """The body of the fragment at `offset`, which fits its block; None if the file ends before or it is not right."""
@@ -99,7 +101,10 @@ class _Reader:
         if end > len(self.data):
             return None
         wanted = int.from_bytes(self.data[offset : offset + 8], "little")
-        if checksum(self.data[offset + 8 : end], place_seed(self.database_id, self.number, offset)) != wanted:
+        seed = place_seed(self.database_id, self.number, offset)
+        if kind == NEXT:
+            seed ^= self.sequence + 1 & MASK
+        if checksum(self.data[offset + 8 : end], seed) != wanted:
             return None
         return self.data[offset + FRAGMENT_BYTES : end]
 
@@ -110,7 +115,7 @@ class _Reader:
             return None
         length = self.data[offset + 8] | self.data[offset + 9] << 8
         kind = self.data[offset + 10]
-        if not FULL <= kind <= MARK or length > left - FRAGMENT_BYTES:
+        if not FULL <= kind <= NEXT or length > left - FRAGMENT_BYTES:
             return None
         body = self.fragment(offset, kind, length)
         return None if body is None else (kind, body, offset + FRAGMENT_BYTES + length)
@@ -121,6 +126,9 @@ class _Reader:
         if found is None:
             return None
         kind, body, offset = found
+        if kind == NEXT:
+            sequence = self.sequence + 1 & MASK
+            return Record(begin, offset, sequence, 1, NO_PROMISE, body, has_head=False) if self.sequence else None
         parts: list[Data] = []
         try:
             cursor = Cursor(body, Place(self.path, begin, "record"))
@@ -182,6 +190,8 @@ def read_framed(data: Data, path: str, database_id: int, number: int) -> Framed:
         if item is None:
             break
         items.append(item)
+        if isinstance(item, Record):
+            reader.sequence = item.sequence + item.count - 1 & MASK
         end = item.end
         promise = max(promise, item.promise)
     return Framed(tuple(items), end, len(data), max(promise, reader.promises_from(end)))

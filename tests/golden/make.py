@@ -1,7 +1,7 @@
 """Makes the golden databases of this version of the formats: `PYTHONPATH=tests python tests/golden/make.py`.
 
-Done once for each version of the formats, then never again: what stands in v1/ is what engines of version 1 wrote, and every
-later engine opens it. All comes from a seed, on a simulated disk.
+Done once for each archive, then never again: what stands in v1/ is what engines of version 1 wrote, and every later engine
+opens it. Features that come later get archives of their own. All comes from a seed, on a simulated disk.
 
 An archive holds a database's directory and expected.json: what it holds (`items`, keys and values as text), `sequence` of its
 last commit, `features` it was made to have.
@@ -119,6 +119,18 @@ def checkpoint(disk: SimDisk) -> str:
     return "/copy"
 
 
+def headless(disk: SimDisk) -> str:
+    """A log of many single puts, of which few records have a head."""
+    db = nori_lsm.open("/db", env=disk, **options_of("bloom", "lz4"))
+    grow(db, disk, 12, 1)
+    for number in range(300):
+        db.put(b"key-%05d" % (number * 7), value(number))
+    db.sync()
+    change(db, random.Random(13), 100)
+    disk.kill()
+    return "/db"
+
+
 def features_of(database: inspect.Database) -> list[str]:
     tables = [database.table(number) for number in sorted(database.tree.table_numbers)]
     names = {0: "none", 1: "lz4", 2: "zstd"}
@@ -137,6 +149,8 @@ def features_of(database: inspect.Database) -> list[str]:
         found.add("log")
     if len({commit.path for commit in database.log.commits}) > 1:
         found.add("log of several segments")
+    if not all(commit.record.has_head for commit in database.log.commits):
+        found.add("records without a head")
     if "HEAT" in database.files.list():
         found.add("HEAT")
     return sorted(found)
@@ -173,5 +187,6 @@ def pack(name: str, make: Callable[[SimDisk], str]) -> None:
 
 
 if __name__ == "__main__":
-    for made in (closed, killed, torn, checkpoint):
-        pack(made.__name__, made)
+    for made in (closed, killed, torn, checkpoint, headless):
+        if not (HERE / "v1" / f"{made.__name__}.tar.gz").exists():
+            pack(made.__name__, made)

@@ -45,6 +45,15 @@ static void add_mark(struct nr_buffer *out, struct nr_position promise)
     EXPECT_OK(nr_record_encode(&writer, out, &err), &err);
 }
 
+static void add_next(struct nr_buffer *out, uint64_t sequence, nori_slice payload)
+{
+    struct nr_record_writer writer;
+    struct nori_error err;
+    EXPECT(nr_record_fits_next(out->size, payload.size));
+    nr_record_writer_init_next(&writer, place_at(out->size), sequence, payload);
+    EXPECT_OK(nr_record_encode(&writer, out, &err), &err);
+}
+
 static void add_header(struct nr_buffer *out)
 {
     uint8_t zeros[NR_FILE_HEADER_BYTES] = {0};
@@ -122,6 +131,104 @@ TEST(marks_are_found_as_records_that_carry_only_a_promise)
     nr_buffer_clear(&out);
     nr_dir_close(root);
     nori_simdisk_destroy(env);
+}
+
+/* What is read, in order: sequences, 0 for a mark. */
+static void expect_sequences(const struct nr_buffer *bytes, const uint64_t *sequences, size_t count)
+{
+    struct nr_dir *root;
+    struct nori_env *env = make_disk(&root);
+    struct nori_error err;
+    struct nr_record_reader *reader;
+    struct nr_record record;
+    bool found;
+
+    struct nr_file *file = make_file(env, root, nr_buffer_slice(bytes));
+    EXPECT_OK(nr_record_reader_create(file, DATABASE_ID, NUMBER, NR_FILE_HEADER_BYTES, &reader, &err), &err);
+    for (size_t i = 0; i < count; i++) {
+        EXPECT_OK(nr_record_reader_next(reader, &record, &found, &err), &err);
+        EXPECT(found);
+        EXPECT_EQ(record.is_mark, sequences[i] == 0);
+        EXPECT_EQ(record.sequence, sequences[i]);
+        EXPECT(record.is_mark || record.count == 1);
+    }
+    EXPECT_OK(nr_record_reader_next(reader, &record, &found, &err), &err);
+    EXPECT(!found);
+    nr_record_reader_destroy(reader);
+    nr_file_close(file);
+    nr_dir_close(root);
+    nori_simdisk_destroy(env);
+}
+
+TEST(a_record_without_a_head_follows_on_the_one_before_it)
+{
+    static const uint64_t sequences[] = {5, 6, 0, 7, 9, 10};
+    struct nr_buffer out = {0};
+    nori_slice payload = nr_slice_text("an operation");
+    add_header(&out);
+    add_record(&out, 5, payload, (struct nr_position){0, 0});
+    size_t before = out.size;
+    add_next(&out, 6, payload);
+    EXPECT_EQ(out.size - before, payload.size + NR_FRAGMENT_HEADER_BYTES);
+    add_mark(&out, (struct nr_position){3, 99});
+    add_next(&out, 7, payload);
+    add_record(&out, 9, payload, (struct nr_position){3, 99});
+    add_next(&out, 10, payload);
+    expect_sequences(&out, sequences, NR_ARRAY_LEN(sequences));
+    nr_buffer_clear(&out);
+}
+
+TEST(a_record_without_a_head_is_none_behind_another_sequence_or_none)
+{
+    static const uint64_t sequences[] = {5, 6};
+    nori_slice payload = nr_slice_text("an operation");
+    for (uint64_t first = 3; first <= 7; first++) {
+        struct nr_buffer out = {0};
+        add_header(&out);
+        add_record(&out, first, payload, (struct nr_position){0, 0});
+        add_next(&out, 6, payload);
+        expect_sequences(&out, first == 5 ? sequences : &first, first == 5 ? 2 : 1);
+        nr_buffer_clear(&out);
+    }
+    for (uint64_t sequence = 0; sequence < 3; sequence++) {
+        struct nr_buffer out = {0};
+        add_header(&out);
+        if (sequence == 2) add_mark(&out, (struct nr_position){3, 99});
+        add_next(&out, sequence, payload);
+        expect_sequences(&out, &(uint64_t){0}, sequence == 2);
+        nr_buffer_clear(&out);
+    }
+}
+
+TEST(a_record_without_a_head_is_whole_at_every_distance_from_a_blocks_end)
+{
+    enum { BASE = NR_RECORD_BLOCK_BYTES };
+    static const size_t sizes[] = {0, 1, 31, 32, 33, 60};
+    static const uint64_t sequences[] = {1, 2, 3};
+    static uint8_t payload[BASE];
+    for (size_t s = 0; s < NR_ARRAY_LEN(sizes); s++) {
+        for (size_t left = 0; left <= 120; left++) {
+            struct nr_buffer out = {0};
+            size_t head = NR_FRAGMENT_HEADER_BYTES + NR_RECORD_HEAD_FIXED_BYTES + 2;
+            add_header(&out);
+            add_record(&out, 1, nr_slice(payload, BASE - NR_FILE_HEADER_BYTES - head - left),
+                       (struct nr_position){0, 0});
+            EXPECT_EQ(out.size, BASE - left);
+            bool begins_here = left >= NR_RECORD_START_BYTES;
+            bool fits = !begins_here || sizes[s] + NR_FRAGMENT_HEADER_BYTES <= left;
+            EXPECT_EQ(nr_record_fits_next(out.size, sizes[s]), fits);
+            if (fits) {
+                add_next(&out, 2, nr_slice(payload, sizes[s]));
+                EXPECT_EQ(out.size, (begins_here ? BASE - left : BASE) + NR_FRAGMENT_HEADER_BYTES + sizes[s]);
+            } else {
+                add_record(&out, 2, nr_slice(payload, sizes[s]), (struct nr_position){0, 0});
+            }
+            bool is_third = nr_record_fits_next(out.size, 50);
+            if (is_third) add_next(&out, 3, nr_slice(payload, 50));
+            expect_sequences(&out, sequences, is_third ? 3 : 2);
+            nr_buffer_clear(&out);
+        }
+    }
 }
 
 TEST(a_promise_is_found_behind_damage_in_the_same_block_and_in_later_ones)

@@ -43,6 +43,72 @@ TEST(a_record_larger_than_a_segment_gets_its_own)
     }
 }
 
+/* Types of what stands in a segment, a letter each: full, first, middle, last, mark, next; a bar where a page begins.
+ */
+static void describe_segment(struct fixture *f, uint64_t number, char *out, size_t room)
+{
+    static const char letters[] = "?FfmlMn";
+    struct bytes bytes = read_segment(f, number);
+    size_t at = nr_record_start(NR_FILE_HEADER_BYTES), page = 0, length = 0;
+    while (at + NR_FRAGMENT_HEADER_BYTES <= bytes.size && bytes.data[at + NR_FRAGMENT_TYPE_AT] != 0) {
+        EXPECT(length + 3 < room);
+        if (at / 4096 != page) out[length++] = '|';
+        page = at / 4096;
+        out[length++] = letters[bytes.data[at + NR_FRAGMENT_TYPE_AT]];
+        at += NR_FRAGMENT_HEADER_BYTES + nr_get_fixed16(bytes.data + at + NR_FRAGMENT_LENGTH_AT);
+        at = (size_t)nr_record_start(at);
+    }
+    out[length] = 0;
+    nori_free(bytes.data);
+}
+
+TEST(a_record_has_a_head_where_a_page_begins_or_more_is_synced_or_the_sequence_does_not_go_on)
+{
+    for (size_t m = 0; m < NR_ARRAY_LEN(both); m++) {
+        struct fixture f;
+        struct nori_error err;
+        char found[100];
+        fixture_init_sim(&f, 1, both[m], false);
+        EXPECT_OK(fixture_open(&f, &err), &err);
+        fixture_append_many(&f, 5, 1000);
+        describe_segment(&f, 1, found, sizeof found);
+        EXPECT(strcmp(found, "Fnnn|F") == 0);
+        EXPECT_OK(fixture_sync(&f, &err), &err);
+        fixture_append_many(&f, 2, 1000);
+        f.next_sequence += 2; /* Something that is not in the log. */
+        fixture_append_many(&f, 2, 100);
+        fixture_append_many(&f, 1, 70000);
+        fixture_append_many(&f, 2, 100);
+        describe_segment(&f, 1, found, sizeof found);
+        EXPECT(strcmp(found, "Fnnn|FMnnFn") == 0);
+        describe_segment(&f, f.end.segment, found, sizeof found);
+        EXPECT(strcmp(found, "f|m|l|Fn") == 0);
+        fixture_clear(&f);
+    }
+}
+
+TEST(damage_of_the_page_in_which_the_synced_log_ends_is_not_taken_for_the_logs_end)
+{
+    struct fixture f;
+    struct nori_error err;
+    struct nr_wal_log log;
+    static const uint8_t zeros[4096];
+    fixture_init_sim(&f, 1, true, false);
+    EXPECT_OK(fixture_open(&f, &err), &err);
+    fixture_append_many(&f, 30, 500);
+    EXPECT_OK(fixture_sync(&f, &err), &err);
+    size_t page = (size_t)f.end.offset / sizeof zeros * sizeof zeros;
+    fixture_append_many(&f, 9, 500);
+    EXPECT(f.end.offset > page + sizeof zeros);
+    struct bytes bytes = read_segment(&f, f.end.segment);
+    memcpy(bytes.data + page, zeros, sizeof zeros);
+    fixture_crash(&f, 1.0);
+    write_segment(&f, f.end.segment, bytes.data, bytes.size);
+    nori_free(bytes.data);
+    EXPECT_STATUS(fixture_recover(&f, &log, &err), NORI_CORRUPTION, &err);
+    fixture_clear(&f);
+}
+
 TEST(marks_always_fit_and_stand_once_after_each_sync)
 {
     struct fixture f;
