@@ -30,6 +30,7 @@ STRATEGIES = ("leveled", "tiered", "atll")
 WORKLOADS = ("write_only", "uniform", "read_hot", "rw_hot")
 ENTRY_OVERHEAD = 4 + BLOOM_BITS / 8  # What the simulation adds to the stored bytes of an entry.
 TOLERANCE = 0.15
+CALLER_WEIGHT = 34  # How much a caller's time counts when K is chosen: csrc/engine/shape.c.
 SCHEDULERS = ("bandit", "contextual", "greedy", "round_robin")
 MERGING = ((2, 60), (1, 40), (1, 25))  # Jobs at a time, MiB a second that each merges.
 LEVEL1_BYTES, L1_SLOTS = 2 * MIB, 8
@@ -49,7 +50,7 @@ def simulated(spec: Spec, cell: dict[str, Any]) -> simulate.Report:
     stored_share = (cell["bytes_per_entry"] - ENTRY_OVERHEAD) / spec.entry_bytes
     costs = cell["shape"][0]
     workload = simulate.Workload(
-        probe_ns=20 * max(costs.get("get_micros", 2) * 1000 / (costs["probes_per_get"] + 5), 20),
+        probe_ns=CALLER_WEIGHT * max(costs.get("get_micros", 2) * 1000 / (costs["probes_per_get"] + 5), 20),
         rewrite_ns=5,
         keys=spec.count,
         key_bytes=16,

@@ -63,6 +63,15 @@ def test_reads_of_a_hot_range_are_told_apart():
     assert report.range_read_amp[1] < 0.9 * report.range_read_amp[2]
 
 
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_the_space_bound_is_kept_at_full_speed(seed):
+    # Writers wait for level 0 nearly all the time.
+    work = replace(SMALL, keys=800_000, write_bytes=1_600_000 * 116, reads_per_sec=0, write_bytes_per_sec=1e9, seed=seed)
+    report = simulate.run(replace(work, merge_bytes_per_sec=40e6, stored_share=0.5, memtable_entries=1000), **OPTIONS)
+    assert report.stall_share > 0.9
+    assert 1.2 < max(sample.space_amp for sample in report.samples) <= 1.3
+
+
 def test_reads_that_move_on_are_followed():
     shares = [0.94, 0.02, 0.02, 0.02]
     still = replace(

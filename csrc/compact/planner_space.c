@@ -16,6 +16,9 @@
 
 /* Merges begin before the bound is reached: they take time. */
 #define BEGIN_PART 0.9
+/* A little over that they come before the depth that level 0 has at full speed: else the bound is kept only where there
+ * is time for it. Writers wait for level 0 then. */
+#define STEEPNESS 60.0
 #define MAX_URGENCY 8.0
 /* A single run is written anew for what it holds of its tables from here on. More than a merge leaves
  * (nr_merge_leaves), so that it is not written again. */
@@ -104,7 +107,7 @@ void nr_planner_measure_space(const struct nr_plan_view *view, struct nr_space *
 static double urgency_of(double fill)
 {
     if (fill < BEGIN_PART) return 0;
-    return NR_MIN(fill < 1 ? 0.5 + (fill - BEGIN_PART) * 5 : 1 + (fill - 1) * 15, MAX_URGENCY);
+    return NR_MIN(0.5 + (fill - BEGIN_PART) * STEEPNESS, MAX_URGENCY);
 }
 
 /* Whether no slot of the chunk has a part that would be offered, or, where there is no more room, be taken. */
