@@ -359,6 +359,7 @@ STORES: dict[str, type[Store]] = {
     "atll-round_robin": nori(scheduler="round_robin"),
     "atll-uniform": nori(guards="uniform"),
     "atll-heat": nori(k_policy="heat"),
+    "atll-unbounded": nori(max_space_amp=100.0),
     "leveled": nori(strategy="leveled"),
     "tiered": nori(strategy="tiered"),
     "rocksdb-leveled": Rocks,
