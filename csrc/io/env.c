@@ -90,6 +90,12 @@ nori_status nr_file_read_at(struct nr_file *file, uint64_t offset, uint8_t *data
     return file->env->ops->file_read_at(file, offset, data, size, got_out, err);
 }
 
+bool nr_file_read_now(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size)
+{
+    const struct nr_env_ops *ops = file->env->ops;
+    return ops->file_read_now && ops->file_read_now(file, offset, data, size);
+}
+
 nori_status nr_file_append(struct nr_file *file, nori_slice data, struct nori_error *err)
 {
     return file->env->ops->file_append(file, data, err);

@@ -82,6 +82,8 @@ struct nr_env_ops {
                              struct nori_error *err);
     nori_status (*file_read_at)(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size, size_t *got_out,
                                 struct nori_error *err);
+    /* All of it, if it is in memory; false: it would have to wait for the disk, or that cannot be told. NULL: never. */
+    bool (*file_read_now)(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size);
     nori_status (*file_append)(struct nr_file *file, nori_slice data, struct nori_error *err);
     nori_status (*file_sync)(struct nr_file *file, struct nori_error *err); /* Data and size. */
     nori_status (*file_size)(struct nr_file *file, uint64_t *size_out, struct nori_error *err);
@@ -163,6 +165,7 @@ NORI_WARN_UNUSED nori_status nr_file_open(struct nr_dir *dir, const char *name, 
                                           struct nr_file **file_out, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_file_read_at(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size,
                                              size_t *got_out, struct nori_error *err);
+bool nr_file_read_now(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size);
 NORI_WARN_UNUSED nori_status nr_file_append(struct nr_file *file, nori_slice data, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_file_sync(struct nr_file *file, struct nori_error *err);
 NORI_WARN_UNUSED nori_status nr_file_size(struct nr_file *file, uint64_t *size_out, struct nori_error *err);

@@ -15,6 +15,7 @@ static const struct nr_env_ops posix_ops = {
     .unlock = nr_posix_unlock,
     .file_open = nr_posix_file_open,
     .file_read_at = nr_posix_file_read_at,
+    .file_read_now = nr_posix_file_read_now,
     .file_append = nr_posix_file_append,
     .file_sync = nr_posix_file_sync,
     .file_size = nr_posix_file_size,

@@ -47,6 +47,7 @@ nori_status nr_posix_file_open(struct nr_dir *dir, const char *name, enum nr_ope
                                struct nori_error *err);
 nori_status nr_posix_file_read_at(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size, size_t *got_out,
                                   struct nori_error *err);
+bool nr_posix_file_read_now(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size);
 nori_status nr_posix_file_append(struct nr_file *file, nori_slice data, struct nori_error *err);
 nori_status nr_posix_file_sync(struct nr_file *file, struct nori_error *err);
 nori_status nr_posix_file_size(struct nr_file *file, uint64_t *size_out, struct nori_error *err);

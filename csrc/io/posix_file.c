@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/alloc.h"
@@ -98,6 +99,17 @@ nori_status nr_posix_file_read_at(struct nr_file *file, uint64_t offset, uint8_t
     }
     *got_out = got;
     return NORI_OK;
+}
+
+bool nr_posix_file_read_now(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size)
+{
+#ifdef RWF_NOWAIT
+    struct iovec whole = {data, size};
+    return preadv2(file_fd(file), &whole, 1, (off_t)offset, RWF_NOWAIT) == (ssize_t)size;
+#else
+    (void)file, (void)offset, (void)data, (void)size;
+    return false;
+#endif
 }
 
 nori_status nr_posix_file_append(struct nr_file *file, nori_slice data, struct nori_error *err)

@@ -331,6 +331,22 @@ out:
     return rc;
 }
 
+bool nr_table_block_read_now(const struct nr_table *table, size_t block, struct nr_read *read,
+                             struct nr_cached_block **block_out)
+{
+    uint8_t stored[STACK_BYTES];
+    size_t size = nr_index_block_bytes(&table->sections.index, block);
+    uint64_t offset = nr_index_block_offset(&table->sections.index, block);
+    *block_out = NULL;
+    if (size > STACK_BYTES || !nr_file_read_now(table->file, offset, stored, size)) return false;
+    nr_try_only(false);
+    if (nr_table_block_create(table, block, nr_slice(stored, size), read->skip_cache, block_out, NULL) != NORI_OK)
+        return false;
+    read->blocks_read++;
+    read->bytes_read += size;
+    return true;
+}
+
 nori_status nr_table_block_read(const struct nr_table *table, size_t block, struct nr_read *read,
                                 struct nr_cached_block **block_out, struct nori_error *err)
 {

@@ -16,11 +16,12 @@ struct nr_table;
 
 /* How one call reads, what it must not do, and what it counts. Zeroed is a usable get. */
 struct nr_read {
-    bool no_wait;               /* NORI_AGAIN rather than a disk read, until 'waiting' was told. */
-    bool is_scan;               /* Does not make blocks hot; reads ahead. */
-    bool skip_cache;            /* Compaction and verify: looks into the cache, leaves it as it is. */
-    bool index_first;           /* Filters are expected to say maybe: both are fetched from memory at one time. */
-    void (*waiting)(void *arg); /* With no_wait: told before the first disk read, which then is done. NULL: nobody. */
+    bool no_wait;     /* NORI_AGAIN rather than a disk read, until 'waiting' was told. */
+    bool is_scan;     /* Does not make blocks hot; reads ahead. */
+    bool skip_cache;  /* Compaction and verify: looks into the cache, leaves it as it is. */
+    bool index_first; /* Filters are expected to say maybe: both are fetched from memory at one time. */
+    /* With no_wait: told before the first read that waits for the disk, which then is done. NULL: nobody. */
+    void (*waiting)(void *arg);
     void *waiting_arg;
     uint64_t runs_probed;
     uint64_t tables_opened;

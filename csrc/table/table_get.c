@@ -42,6 +42,27 @@ void nr_probe_fetch(struct nr_probe *probe)
     nr_block_prefetch(probe->cached);
 }
 
+/* From the file. Who has to tell before it waits tries first without: what others wait for, Python's lock, say, changes
+ * hands at each read else, though the system has most of what is read in its memory. */
+static nori_status read_block(struct nr_probe *probe, struct nr_read *read, struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    struct nr_table *table = probe->table;
+    bool is_read = false;
+
+    if (read->no_wait && read->waiting && nr_table_acquire_file(table, NULL) == NORI_OK) {
+        is_read = nr_table_block_read_now(table, probe->block, read, &probe->cached);
+        nr_table_release_file(table);
+    }
+    if (is_read) return NORI_OK;
+    if (!nr_read_may_wait(read)) return NR_FAIL(err, NORI_AGAIN, "the block is not in the cache");
+    NR_CHECK(nr_table_acquire_file(table, err));
+    rc = nr_table_block_read(table, probe->block, read, &probe->cached, err);
+    nr_table_release_file(table);
+out:
+    return rc;
+}
+
 /* Without a shortcut: the block, from the cache or the file; then read->pinned has it. */
 static nori_status find_block(struct nr_probe *probe, struct nr_read *read, struct nori_error *err)
 {
@@ -53,12 +74,8 @@ static nori_status find_block(struct nr_probe *probe, struct nr_read *read, stru
         read->cache_hits++;
         return NORI_OK;
     }
-    if (!nr_read_may_wait(read)) return NR_FAIL(err, NORI_AGAIN, "the block is not in the cache");
+    NR_CHECK(read_block(probe, read, err));
     read->cache_misses++;
-    NR_CHECK(nr_table_acquire_file(table, err));
-    rc = nr_table_block_read(table, probe->block, read, &probe->cached, err);
-    nr_table_release_file(table);
-    if (rc != NORI_OK) goto out;
     if (table->blocks && !read->skip_cache)
         nr_block_cache_offer(table->blocks, probe->cached, read->is_scan, table->shortcut, probe->block);
     nr_block_unref(read->pinned);

@@ -49,6 +49,10 @@ NORI_WARN_UNUSED nori_status nr_table_block_create(const struct nr_table *table,
 /* The same, read from the file, which is acquired. Counts. */
 NORI_WARN_UNUSED nori_status nr_table_block_read(const struct nr_table *table, size_t block, struct nr_read *read,
                                                  struct nr_cached_block **block_out, struct nori_error *err);
+/* The same of a small block, if the system has it in memory; false: it is to be read, or what is wrong told, by the
+ * other. Takes mutexes that are held for moments, by nobody who waits for what the caller holds. */
+bool nr_table_block_read_now(const struct nr_table *table, size_t block, struct nr_read *read,
+                             struct nr_cached_block **block_out);
 NORI_WARN_UNUSED nori_status nr_table_fail_block(const struct nr_table *table, size_t block, const char *problem,
                                                  struct nori_error *err);
 
