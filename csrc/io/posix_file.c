@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
@@ -12,6 +13,7 @@
 struct posix_file {
     struct nr_file base;
     int fd;
+    _Atomic bool never_now; /* Its file system does not know of reads that do not wait. */
 };
 
 static int file_fd(const struct nr_file *file)
@@ -104,8 +106,13 @@ nori_status nr_posix_file_read_at(struct nr_file *file, uint64_t offset, uint8_t
 bool nr_posix_file_read_now(struct nr_file *file, uint64_t offset, uint8_t *data, size_t size)
 {
 #ifdef RWF_NOWAIT
+    struct posix_file *self = (struct posix_file *)file;
     struct iovec whole = {data, size};
-    return preadv2(file_fd(file), &whole, 1, (off_t)offset, RWF_NOWAIT) == (ssize_t)size;
+    if (atomic_load_explicit(&self->never_now, memory_order_relaxed)) return false;
+    ssize_t got = preadv2(self->fd, &whole, 1, (off_t)offset, RWF_NOWAIT);
+    if (got < 0 && (errno == EOPNOTSUPP || errno == EINVAL || errno == ENOSYS))
+        atomic_store_explicit(&self->never_now, true, memory_order_relaxed);
+    return got == (ssize_t)size;
 #else
     (void)file, (void)offset, (void)data, (void)size;
     return false;

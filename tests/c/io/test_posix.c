@@ -155,6 +155,34 @@ TEST(a_file_reads_back_what_was_appended_and_short_only_at_its_end)
     leave_dir(dir);
 }
 
+TEST(a_read_that_does_not_wait_gives_all_or_says_no)
+{
+    struct nr_dir *dir = enter();
+    struct nr_file *file;
+    uint8_t data[8];
+    size_t got;
+    write_file(dir, "file", "12345678");
+    EXPECT_OK(nr_file_open(dir, "file", NR_OPEN_READ, &file, &err), &err);
+    for (int i = 0; i < 3; i++) {
+        memset(data, 0, sizeof data);
+        /* What was just written is in memory, where the file system says so at all. */
+        if (nr_file_read_now(file, 2, data, 4)) EXPECT(memcmp(data, "3456", 4) == 0);
+        EXPECT(!nr_file_read_now(file, 6, data, 4)); /* Beyond the end. */
+        EXPECT(!nr_file_read_now(file, 100, data, 4));
+    }
+    nr_file_close(file);
+    leave_dir(dir);
+    /* A file system that has no such reads. */
+    if (nr_dir_open(nori_env_default(), "/proc/self", false, &dir, &err) != NORI_OK) return;
+    EXPECT_OK(nr_file_open(dir, "status", NR_OPEN_READ, &file, &err), &err);
+    EXPECT(!nr_file_read_now(file, 0, data, sizeof data));
+    EXPECT(!nr_file_read_now(file, 0, data, sizeof data));
+    EXPECT_OK(nr_file_read_at(file, 0, data, sizeof data, &got, &err), &err);
+    EXPECT_EQ(got, sizeof data);
+    nr_file_close(file);
+    nr_dir_close(dir);
+}
+
 TEST(a_short_write_is_gone_on_with_and_never_taken_for_whole)
 {
     struct nr_dir *dir = enter();
