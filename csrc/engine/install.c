@@ -77,6 +77,9 @@ static nori_status append(struct nori_engine *engine, const struct nr_edit *edit
     nori_status rc = nr_manifest_append(engine->manifest, edit, err);
     if (rc == NORI_OK && is_durable) rc = nr_manifest_sync(engine->manifest, err);
     if (rc != NORI_OK && rc != NORI_NO_MEMORY && !nr_manifest_is_torn(engine->manifest)) nr_engine_poison(engine, err);
+    /* The mark behind the sync: the edit is durable, and the last one. */
+    struct nori_error cause;
+    if (rc == NORI_OK && nr_manifest_failure(engine->manifest, &cause)) nr_engine_poison(engine, &cause);
     return rc;
 }
 

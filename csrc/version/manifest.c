@@ -333,8 +333,8 @@ nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *
     nori_status rc = NORI_OK;
 
     NR_CHECK(nr_manifest_sync(manifest, err));
-    /* Its mark found no space: another would stand behind a part of it. */
-    if (manifest->is_torn) NR_CHECK(fail_unwritable(manifest, err));
+    /* Its mark failed: another would stand behind a part of it. */
+    if (manifest->has_failed || manifest->is_torn) NR_CHECK(fail_unwritable(manifest, err));
     if (manifest->is_mark_due) NR_CHECK(write_mark(manifest, err));
     if (manifest->is_mark_unsynced) NR_CHECK(sync_file(manifest, err));
 out:
@@ -344,6 +344,11 @@ out:
 bool nr_manifest_is_large(const struct nr_manifest *manifest)
 {
     return manifest->offset > NR_MAX(SMALLEST_LARGE_BYTES, 2 * manifest->snapshot_bytes);
+}
+
+bool nr_manifest_failure(const struct nr_manifest *manifest, struct nori_error *cause_out)
+{
+    return manifest->has_failed && fail_poisoned(manifest, cause_out) != NORI_OK;
 }
 
 bool nr_manifest_is_torn(const struct nr_manifest *manifest)

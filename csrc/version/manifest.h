@@ -67,6 +67,8 @@ NORI_WARN_UNUSED nori_status nr_manifest_sync(struct nr_manifest *manifest, stru
 NORI_WARN_UNUSED nori_status nr_manifest_settle(struct nr_manifest *manifest, struct nori_error *err);
 /* Whether it has outgrown the greater of 4 MiB and twice its snapshot: time for nr_manifest_create anew. */
 bool nr_manifest_is_large(const struct nr_manifest *manifest);
+/* Whether it has failed; '*cause_out' is the error that later calls give. A sync may succeed and its mark fail. */
+bool nr_manifest_failure(const struct nr_manifest *manifest, struct nori_error *cause_out);
 /* Whether a full disk has cut a record short: nr_manifest_create anew before anything else. */
 bool nr_manifest_is_torn(const struct nr_manifest *manifest);
 uint64_t nr_manifest_number(const struct nr_manifest *manifest);

@@ -260,8 +260,25 @@ TEST(an_edit_whose_mark_cannot_be_written_stands_and_nothing_may_be_unlinked)
     EXPECT_OK(script_roll(&script, &err), &err);
     EXPECT_OK(nr_edit_create(&edit, &err), &err);
     EXPECT_OK(nori_simdisk_fail(script.env, "write", 2, EIO, false, &err), &err);
+    EXPECT(!nr_manifest_failure(script.manifest, &err));
     EXPECT_OK(append_durably(script.manifest, edit, &err), &err);
+    EXPECT(nr_manifest_failure(script.manifest, &err));
+    EXPECT_EQ(err.sys_errno, EIO);
     EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
+    nr_edit_destroy(edit);
+    script_clear(&script);
+}
+
+TEST(an_edit_that_is_settled_at_once_and_whose_mark_cannot_be_written_is_not_settled)
+{
+    struct nr_edit *edit;
+    script_init(&script, 1);
+    EXPECT_OK(script_roll(&script, &err), &err);
+    EXPECT_OK(nr_edit_create(&edit, &err), &err);
+    EXPECT_OK(nr_manifest_append(script.manifest, edit, &err), &err);
+    EXPECT_OK(nori_simdisk_fail(script.env, "write", 1, EIO, true, &err), &err);
+    EXPECT_STATUS(nr_manifest_settle(script.manifest, &err), NORI_POISONED, &err);
+    EXPECT(nr_manifest_failure(script.manifest, &err));
     nr_edit_destroy(edit);
     script_clear(&script);
 }
