@@ -3,6 +3,10 @@
 #include <math.h>
 
 #define HEAT_MARGIN 0.05
+#define HINTED_GAP_US 1e6
+#define SOONEST_GAP_US 0.2e6
+#define LEAST_MANY_HINTS 32
+#define GAP_PER_LOOK 100
 
 /* Reads and scans, by what one run more costs them. A scan opens all that there are. */
 static double reading_ns(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, double reads,
@@ -66,4 +70,12 @@ uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global)
              least = k_of_heat(slot->heat + HEAT_MARGIN, k_global);
     if (slot->k >= least && slot->k <= most) return slot->k;
     return k_of_heat(slot->heat, k_global);
+}
+
+double nr_shape_due_us(const struct nr_shape_watch *watch)
+{
+    if (watch->hints == 0) return watch->round_us;
+    bool are_many = watch->hints >= NR_MAX(watch->many_hints, LEAST_MANY_HINTS);
+    double gap_us = NR_MAX(GAP_PER_LOOK * watch->look_us, are_many ? SOONEST_GAP_US : HINTED_GAP_US);
+    return NR_MIN(watch->round_us, gap_us);
 }

@@ -48,4 +48,16 @@ uint32_t nr_shape_by_heat(const struct nr_shape_slot *slot, uint32_t k_global);
 bool nr_shape_is_worth_merging(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k,
                                uint64_t bytes, double horizon_secs);
 
+/* When K is looked at again. Each hint says that something was read many times. */
+struct nr_shape_watch {
+    double round_us; /* Without hints. */
+    double look_us;  /* What it took last. */
+    uint64_t hints;  /* Since then. */
+    uint64_t many_hints;
+};
+
+/* After how long: with hints after a second, with many after a fifth of one; never more than a hundredth of the time is
+ * spent on it, unless rounds are as short as that. */
+double nr_shape_due_us(const struct nr_shape_watch *watch);
+
 #endif

@@ -210,9 +210,10 @@ struct nori_engine {
     uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
     uint64_t heat_saved_us;             /* Of the maintenance round and close only. */
     uint64_t expiry_us;                 /* Of the maintenance round only: when to look for what has expired. */
-    _Atomic uint64_t shaped_us;    /* Stored by the maintenance round only: when K was looked at. So is the next. */
-    _Atomic uint64_t shape_gap_us; /* No sooner again, however much is read. */
-    _Atomic bool is_shape_hinted;  /* Much was read since. */
+    _Atomic uint64_t shaped_us;        /* Stored by the maintenance round only: when K was looked at. So is the next. */
+    _Atomic uint64_t shape_look_us;    /* What that took. */
+    _Atomic uint64_t shape_many_hints; /* So many are enough to look again soon. */
+    _Atomic uint32_t shape_hints;      /* Since then. */
     struct nr_scheduler scheduler NR_GUARDED;
     struct nr_reward rewards[NR_MAX_REWARDS] NR_GUARDED;
     size_t reward_next NR_GUARDED;
@@ -580,11 +581,12 @@ void nr_rewards_measure_locked(struct nori_engine *engine, uint64_t now_us);
 void nr_rewards_drop(struct nori_engine *engine);
 /* K of slots whose use has changed (design 5), at most once in a heat interval. Of the maintenance round. */
 void nr_shape_update_due(struct nori_engine *engine);
-/* Something was read many times: wakes the maintenance round if K was not looked at for a second. Does not wait. */
+/* Something was read many times: wakes the maintenance round if K is to be looked at for it. Does not wait. */
 void nr_shape_hint(struct nori_engine *engine);
 /* One in so many scans of a stripe, and in so many samples of searches, hints. */
 #define NR_SCANS_PER_HINT 256
 #define NR_SAMPLES_PER_HINT 16
+#define NR_SEARCHES_PER_HINT (NR_READ_SAMPLING * NR_SAMPLES_PER_HINT)
 /* Of the maintenance round: wakes the planner when something that has expired is to be cleaned. */
 void nr_expire_maintain(struct nori_engine *engine, uint64_t now_us);
 /* A job: the merge, which is all its I/O on tables, and the edit, then release, which gives back what was merged.

@@ -19,9 +19,8 @@
  * are to follow, not that what they follow is as short. */
 #define LEAST_HORIZON_SECS 5.0
 #define MAX_BYTE_NS 100.0
-/* Where much is read K is looked at before its round: after a second, and so many times as long as a look takes. */
-#define LEAST_GAP_US 1e6
-#define GAP_PER_LOOK 100
+/* Of a slot, on average: what is read less says little of where. */
+#define SEARCHES_PER_LOOK 256
 
 /* Gets by where they end: what those that end above level 1 take says nothing of what a run more would. */
 struct gets {
@@ -165,16 +164,19 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
 {
     struct looking looking;
     struct nr_edit *edit = NULL;
-    size_t changed = 0;
+    size_t changed = 0, slots = 0;
     nori_status rc = looking_init(&looking, version, err);
     if (rc != NORI_OK) return rc;
     NR_CHECK(nr_edit_create(&edit, err));
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_now_locked(engine, version);
     looking.costs = measure_costs(engine);
-    for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++)
+    for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++) {
+        slots += version->levels[level]->slot_count;
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
+    }
     nr_mutex_unlock(&engine->lock);
+    atomic_store(&engine->shape_many_hints, slots * SEARCHES_PER_LOOK / NR_SEARCHES_PER_HINT);
     if (rc == NORI_OK && changed > 0) rc = nr_install(engine, edit, 0, err);
 out:
     nr_edit_destroy(edit);
@@ -182,32 +184,32 @@ out:
     return rc;
 }
 
-/* After how long K is looked at again. */
-static double due_us(struct nori_engine *engine, bool is_hinted)
+static bool is_due(struct nori_engine *engine, uint64_t now_us, uint32_t hints)
 {
-    double round_us = engine->options.heat_decay_interval_secs * 1e6 / 4;
-    if (!is_hinted) return round_us;
-    return NR_MIN(round_us, NR_MAX((double)atomic_load(&engine->shape_gap_us), LEAST_GAP_US));
+    struct nr_shape_watch watch = {
+        .round_us = engine->options.heat_decay_interval_secs * 1e6 / 4,
+        .look_us = (double)atomic_load(&engine->shape_look_us),
+        .hints = hints,
+        .many_hints = atomic_load(&engine->shape_many_hints),
+    };
+    return (double)(now_us - atomic_load(&engine->shaped_us)) >= nr_shape_due_us(&watch);
 }
 
 void nr_shape_hint(struct nori_engine *engine)
 {
     if (!nr_engine_has_threads(engine) || atomic_load(&engine->is_poisoned)) return;
     if (engine->options.strategy != NORI_STRATEGY_ATLL) return;
-    uint64_t elapsed_us = nr_env_monotonic_us(engine->env) - atomic_load(&engine->shaped_us);
-    if ((double)elapsed_us < due_us(engine, true)) return;
-    atomic_store(&engine->is_shape_hinted, true);
-    nr_workers_hint(engine);
+    uint32_t hints = atomic_fetch_add(&engine->shape_hints, 1) + 1;
+    if (is_due(engine, nr_env_monotonic_us(engine->env), hints)) nr_workers_hint(engine);
 }
 
 void nr_shape_update_due(struct nori_engine *engine)
 {
     uint64_t now_us = nr_env_monotonic_us(engine->env);
     if (engine->options.strategy != NORI_STRATEGY_ATLL || atomic_load(&engine->is_poisoned)) return;
-    if ((double)(now_us - atomic_load(&engine->shaped_us)) < due_us(engine, atomic_load(&engine->is_shape_hinted)))
-        return;
+    if (!is_due(engine, now_us, atomic_load(&engine->shape_hints))) return;
     atomic_store(&engine->shaped_us, now_us);
-    atomic_store(&engine->is_shape_hinted, false);
+    atomic_store(&engine->shape_hints, 0);
     nr_turn_take(engine);
     struct nr_view *view = nr_view_acquire(engine);
     if (update(engine, view->version, now_us, NULL) != NORI_OK) {
@@ -215,6 +217,6 @@ void nr_shape_update_due(struct nori_engine *engine)
     }
     nr_view_release(view);
     nr_turn_give(engine);
-    atomic_store(&engine->shape_gap_us, GAP_PER_LOOK * (nr_env_monotonic_us(engine->env) - now_us));
+    atomic_store(&engine->shape_look_us, nr_env_monotonic_us(engine->env) - now_us);
     nr_workers_kick(engine);
 }

@@ -126,3 +126,24 @@ TEST(a_margin_keeps_k_from_flickering)
     EXPECT_EQ(by_heat(0.64, 1), 2);
     EXPECT_EQ(by_heat(0.76, 2), 1);
 }
+
+TEST(k_is_looked_at_sooner_the_more_is_read)
+{
+    struct nr_shape_watch watch = {.round_us = 15e6, .look_us = 300, .many_hints = 100};
+    EXPECT(nr_shape_due_us(&watch) == 15e6);
+    watch.hints = 1;
+    EXPECT(nr_shape_due_us(&watch) == 1e6);
+    watch.hints = 99;
+    EXPECT(nr_shape_due_us(&watch) == 1e6);
+    watch.hints = 100;
+    EXPECT(nr_shape_due_us(&watch) == 0.2e6);
+    watch.many_hints = 0; /* Nothing was looked at yet. */
+    watch.hints = 31;
+    EXPECT(nr_shape_due_us(&watch) == 1e6);
+    watch.hints = 32;
+    EXPECT(nr_shape_due_us(&watch) == 0.2e6);
+    watch.look_us = 50000; /* A large tree. */
+    EXPECT(nr_shape_due_us(&watch) == 5e6);
+    watch.round_us = 1e5; /* Hints do not defer a round. */
+    EXPECT(nr_shape_due_us(&watch) == 1e5);
+}
