@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 from itertools import accumulate, cycle, islice
 
+KEY_BYTES = 16
 VALUE_COUNT = 4096  # Different values; they stay in the processor's cache, so that the engine's misses are measured.
 
 

@@ -12,7 +12,7 @@ from .engine import Engine
 from .engines import ENGINES
 from .measure import Measured, timed
 
-KEYS_PER_BLOCK = 16  # Fewer than any engine's block holds.
+MET_BYTES = 2048  # Fewer than any engine's block holds.
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ def opened(spec: Spec, path: str, *, fresh: bool, **options: bool) -> Engine:
 def warmed(spec: Spec, path: str) -> Engine:
     """Opened, and every block of what fillrandom left met once."""
     engine = opened(spec, path, fresh=False)
-    expect("keys missing", engine.absent(data.keys(range(0, spec.count, KEYS_PER_BLOCK))), 0)
+    step = max(MET_BYTES // (data.KEY_BYTES + spec.value_bytes), 1)
+    expect("keys missing", engine.absent(data.keys(range(0, spec.count, step))), 0)
     return engine
 
 
