@@ -178,9 +178,10 @@ def properties_of(
     numbers = [*sequences, entries, *(other.get(name, 0) for name in names), blocks]
     numbers += [other.get(name, 0) for name in ("level", "slot", "created")]
     body = sized(smallest) + bytes([end is None]) + sized(end or b"") + b"".join(map(varint, numbers))
-    for name in ("lifetime", "fresh"):
-        if "fresh" in other or name in other:
-            body += varint(other.get(name, 0))
+    added = ["lifetime", "fresh", "distinct"]
+    while added and added[-1] not in other:
+        added.pop()
+    body += b"".join(varint(other.get(name, 0)) for name in added)
     return sized(body)
 
 

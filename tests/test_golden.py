@@ -25,6 +25,7 @@ NAMES = [f"{archive.parent.name}-{archive.name.partition('.')[0]}" for archive i
 # What the databases of version 1 show together.
 FEATURES = {"HEAT", "blocks none", "blocks lz4", "blocks zstd", "entry 0", "entry 1", "entry 2", "filter bloom", "filter ribbon"}
 FEATURES |= {"guards", "levels 3", "log", "range tombstones", "records without a head", "shared tables", "stamped"}
+FEATURES |= {"keys counted", "versions counted"}
 
 
 def unpack(archive: Path, path: Path) -> dict[str, Any]:

@@ -137,7 +137,7 @@ KEYS = [b"k%03d" % number for number in range(10)]
 ENTRIES = [(key, 1 + place, b"value of " + key) for place, key in enumerate(KEYS)]
 FLUSHED = counters(flushed=10)
 PROPERTIES = ["entries", "blocks", "deletes", "ranges", "key_bytes", "value_bytes", "forever", "first_expiry", "last_expiry"]
-PROPERTIES += ["level", "slot", "created", "lifetime", "fresh"]
+PROPERTIES += ["level", "slot", "created", "lifetime", "fresh", "distinct"]
 HUGE = [1 << 31, (1 << 32) - 1, 1 << 32, 1 << 62, (1 << 63) - 1, 1 << 63, (1 << 64) - 1]
 
 
@@ -302,6 +302,22 @@ def test_a_table_of_another_size_than_the_manifest_says_is_refused(size: int) ->
     forge.tables = [add_table(1, size, properties_of(b"k000", b"k009\0", entries=10, blocks=1))]
     forge.manifest(push(1, [1]), first=FLUSHED)
     assert judged(forge) == ["open", "open"]
+
+
+@pytest.mark.parametrize("distinct", [1, 9, 10])
+def test_a_wrong_count_of_different_keys_is_found_by_verify(disk: SimDisk, distinct: int) -> None:
+    forge = honest(distinct=distinct)
+    forge.manifest(push(1, [1]), first=FLUSHED)
+    forge.put_on(disk)
+    with nori_lsm.open("/db", env=disk) as db:
+        assert dict(db) == {key: value for key, _, value in ENTRIES}
+        assert [finding.kind for finding in db.verify().findings] == ["properties"] * (distinct != 10)
+    table = inspect.read_table(forge.files["000001.sst"], "000001.sst")
+    if distinct == 10:
+        table.check()
+    else:
+        with pytest.raises(nori_lsm.CorruptionError, match="properties"):
+            table.check()
 
 
 def test_two_runs_of_one_table_over_the_same_keys_are_found_by_verify(disk: SimDisk) -> None:

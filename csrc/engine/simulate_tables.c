@@ -154,6 +154,7 @@ static nori_status make_file(struct nr_sim_output *output, struct nr_table_file 
         .block_count = file_bytes / simulation->options.levels[0].block_bytes + 1,
         .level = output->level,
         .slot_id = output->slot_id,
+        .distinct_count = entries,
     };
     nori_status rc = nr_table_file_create(number, file_bytes, &properties, unreferenced, profile, file_out, err);
     if (rc != NORI_OK) {

@@ -1,5 +1,8 @@
 #include "table/block.h"
 
+#define LONG_INTERVAL_BYTES (NR_RESTART_BYTES + 256)
+#define FETCHED_BYTES 1280
+
 void nr_block_writer_init(struct nr_block_writer *writer)
 {
     nr_buffer_init(&writer->bytes);
@@ -84,6 +87,7 @@ bool nr_block_view_init(struct nr_block_view *view, const uint8_t *data, size_t 
     view->restart_count = restart_count;
     view->skipped = 0;
     view->prefixes = NULL;
+    view->keys_differ = false;
     return true;
 }
 
@@ -119,6 +123,7 @@ bool nr_block_view_summarized(struct nr_block_view *view, const uint8_t *data, s
     view->restart_count = summary->restart_count;
     view->skipped = summary->skipped;
     view->prefixes = summary->prefixes;
+    view->keys_differ = false;
     return true;
 }
 
@@ -151,21 +156,29 @@ bool nr_block_entry_decode_slow(const uint8_t *at, const uint8_t *limit, struct 
     return true;
 }
 
-bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,
-                           uint32_t *restart_out, bool *found_out)
+/* Restarts below '*low' have smaller keys than the one sought, as their first bytes tell, those from '*high' on have
+ * greater ones. False: nothing is known of first bytes. */
+static inline bool narrow(const struct nr_block_view *view, nori_slice key, uint32_t *low, uint32_t *high)
 {
-    uint32_t low = 0, high = view->restart_count; /* The answer + 1. */
-
-    if (view->prefixes && key.size >= view->skipped) {
-        uint64_t prefix = nr_slice_prefix(nr_slice_behind(key, view->skipped));
-        uint32_t count = high;
-        while (count > 0) {
-            uint32_t half = (count + 1) / 2;
-            low = view->prefixes[low + half - 1] < prefix ? low + half : low;
-            count -= half;
-        }
-        for (high = low; high < view->restart_count && view->prefixes[high] == prefix;) high++;
+    uint32_t count = view->restart_count, below = 0;
+    *low = 0;
+    *high = count;
+    if (!view->prefixes || key.size < view->skipped) return false;
+    uint64_t prefix = nr_slice_prefix(nr_slice_behind(key, view->skipped));
+    while (count > 0) {
+        uint32_t half = (count + 1) / 2;
+        below = view->prefixes[below + half - 1] < prefix ? below + half : below;
+        count -= half;
     }
+    *low = below;
+    for (*high = below; *high < view->restart_count && view->prefixes[*high] == prefix;) ++*high;
+    return true;
+}
+
+/* As nr_block_find_restart, where the answer lies from low - 1 up to high - 1. */
+static inline bool find_between(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,
+                                uint32_t low, uint32_t high, uint32_t *restart_out, bool *found_out)
+{
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const uint8_t *at = nr_block_restart(view, middle);
@@ -182,6 +195,14 @@ bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uin
     *found_out = low > 0;
     *restart_out = low > 0 ? low - 1 : 0;
     return true;
+}
+
+bool nr_block_find_restart(const struct nr_block_view *view, nori_slice key, uint64_t tag, bool or_at,
+                           uint32_t *restart_out, bool *found_out)
+{
+    uint32_t low, high;
+    (void)narrow(view, key, &low, &high);
+    return find_between(view, key, tag, or_at, low, high, restart_out, found_out);
 }
 
 /* Goes through the entries from a restart on without putting their keys together: 'matched' is how many bytes the key
@@ -221,12 +242,28 @@ enum nr_block_verdict nr_block_search_from(const struct nr_block_view *view, con
     return NR_BLOCK_END;
 }
 
+/* Whether the interval is longer than entries of a usual size make it: it ends with a large one. */
+static inline bool is_long(const struct nr_block_view *view, const uint8_t *at, uint32_t restart)
+{
+    const uint8_t *end = restart + 1 < view->restart_count ? nr_block_restart(view, restart + 1) : view->limit;
+    return end > at && (size_t)(end - at) >= LONG_INTERVAL_BYTES;
+}
+
 const uint8_t *nr_block_seek(const struct nr_block_view *view, nori_slice key, uint64_t tag, uint32_t *restart_out)
 {
     bool found;
-    if (!nr_block_find_restart(view, key, tag, false, restart_out, &found)) return NULL;
+    uint32_t low, high;
+    bool is_by_prefix = narrow(view, key, &low, &high);
+    if (is_by_prefix && view->keys_differ && high == low + 1)
+        *restart_out = low;
+    else if (!find_between(view, key, tag, false, low, high, restart_out, &found))
+        return NULL;
     const uint8_t *at = nr_block_restart(view, *restart_out);
-    for (size_t i = 0; at && i < NR_RESTART_BYTES / 64; i++) __builtin_prefetch(at + 64 * i);
+    if (!at) return NULL;
+    /* Here and not in a function that does nothing else: a compiler may take that for one without effect. */
+    for (size_t i = 0; i < NR_RESTART_BYTES; i += 64) __builtin_prefetch(at + i);
+    if (is_long(view, at, *restart_out))
+        for (size_t i = NR_RESTART_BYTES; i < FETCHED_BYTES; i += 64) __builtin_prefetch(at + i);
     return at;
 }
 

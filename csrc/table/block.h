@@ -35,6 +35,7 @@ struct nr_block_view {
     uint32_t restart_count;   /* >= 1 */
     uint32_t skipped;         /* What every key sought in this block begins with as its own keys do; for prefixes. */
     const uint64_t *prefixes; /* Of the restarts' keys behind 'skipped' bytes; NULL: none. */
+    bool keys_differ;         /* No key has two entries. False until somebody who knows sets it. */
 };
 
 /* False if the bytes cannot be a block. */
@@ -131,7 +132,9 @@ struct nr_block_place {
 enum nr_block_verdict nr_block_search(const struct nr_block_view *view, nori_slice key, uint64_t tag,
                                       struct nr_block_place *place_out);
 /* The same in two steps: where the interval begins in which to search, NULL if damaged, which is fetched from memory;
- * and the search from there on, which leaves place->restart as it is. */
+ * and the search from there on, which leaves place->restart as it is. Where keys differ and one restart's key has the
+ * first bytes of the one sought, the interval is that restart's: its entry is the one, or smaller. If it is greater,
+ * the first step was wrong, and is to be made again without. */
 const uint8_t *nr_block_seek(const struct nr_block_view *view, nori_slice key, uint64_t tag, uint32_t *restart_out);
 enum nr_block_verdict nr_block_search_from(const struct nr_block_view *view, const uint8_t *at, nori_slice key,
                                            uint64_t tag, struct nr_block_place *place);

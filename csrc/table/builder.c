@@ -314,6 +314,7 @@ nori_status nr_table_builder_add(struct nr_table_builder *builder, nori_slice ke
     NR_CHECK(keep_key(last, shared, key, err));
     builder->last_tag = tag;
     count_entry(&builder->properties, key, tag, value);
+    builder->properties.distinct_count += is_new_key;
 out:
     return rc;
 }

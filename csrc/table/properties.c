@@ -4,10 +4,10 @@
 #include "format/format.h"
 
 /* varint length of what follows; then smallest sized, infinite 1, end sized, and the numbers as varints. A decoder
- * skips what a later version puts behind. The lifetime and the fresh entries stand there only as far as they are not 0.
- */
+ * skips what a later version puts behind. Numbers that were added stand there up to the last that is not 0. */
 
 #define NUMBER_COUNT 14
+#define ADDED_COUNT 3
 
 static void get_numbers(const struct nr_table_properties *from, uint64_t numbers[NUMBER_COUNT])
 {
@@ -21,23 +21,31 @@ static void get_numbers(const struct nr_table_properties *from, uint64_t numbers
     memcpy(numbers, values, sizeof(values));
 }
 
+static void get_added(const struct nr_table_properties *from, uint64_t added[ADDED_COUNT])
+{
+    added[0] = from->lifetime_ms;
+    added[1] = from->fresh_count;
+    added[2] = from->distinct_count;
+}
+
 nori_status nr_properties_encode(const struct nr_table_properties *properties, struct nr_buffer *out,
                                  struct nori_error *err)
 {
     nori_status rc = NORI_OK;
-    uint64_t numbers[NUMBER_COUNT];
+    uint64_t numbers[NUMBER_COUNT], added[ADDED_COUNT];
+    size_t added_count = ADDED_COUNT;
     uint8_t infinite = properties->end.infinite;
     struct nr_buffer body;
 
     nr_buffer_init(&body);
     get_numbers(properties, numbers);
+    get_added(properties, added);
+    while (added_count > 0 && added[added_count - 1] == 0) added_count--;
     NR_CHECK(nr_buffer_append_sized(&body, properties->smallest, err));
     NR_CHECK(nr_buffer_append(&body, nr_slice(&infinite, 1), err));
     NR_CHECK(nr_buffer_append_sized(&body, properties->end.key, err));
     for (size_t i = 0; i < NUMBER_COUNT; i++) NR_CHECK(nr_buffer_append_varint(&body, numbers[i], err));
-    if (properties->lifetime_ms > 0 || properties->fresh_count > 0)
-        NR_CHECK(nr_buffer_append_varint(&body, properties->lifetime_ms, err));
-    if (properties->fresh_count > 0) NR_CHECK(nr_buffer_append_varint(&body, properties->fresh_count, err));
+    for (size_t i = 0; i < added_count; i++) NR_CHECK(nr_buffer_append_varint(&body, added[i], err));
     NR_CHECK(nr_buffer_append_sized(out, nr_buffer_slice(&body), err));
 out:
     nr_buffer_clear(&body);
@@ -47,7 +55,7 @@ out:
 bool nr_properties_decode(nori_slice *input, struct nr_table_properties *properties_out)
 {
     nori_slice rest = *input, body, infinite;
-    uint64_t numbers[NUMBER_COUNT];
+    uint64_t numbers[NUMBER_COUNT], added[ADDED_COUNT] = {0};
     struct nr_table_properties *out = properties_out;
 
     memset(out, 0, sizeof(*out));
@@ -57,9 +65,10 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
     for (size_t i = 0; i < NUMBER_COUNT; i++) {
         if (!nr_take_varint(&body, &numbers[i])) return false;
     }
-    if (body.size > 0 && !nr_take_varint(&body, &out->lifetime_ms)) return false;
-    if (body.size > 0 && !nr_take_varint(&body, &out->fresh_count)) return false;
-    if (numbers[11] > UINT32_MAX || out->fresh_count > numbers[2]) return false;
+    for (size_t i = 0; i < ADDED_COUNT && body.size > 0; i++) {
+        if (!nr_take_varint(&body, &added[i])) return false;
+    }
+    if (numbers[11] > UINT32_MAX || added[1] > numbers[2] || added[2] > numbers[2]) return false;
     if (out->smallest.size > NORI_MAX_KEY_BYTES || out->end.key.size > NORI_MAX_KEY_BYTES + 1) return false;
     if (numbers[0] > numbers[1] || numbers[1] > NR_MAX_SEQUENCE || numbers[3] > numbers[2]) return false;
     out->end.infinite = infinite.data[0];
@@ -77,6 +86,9 @@ bool nr_properties_decode(nori_slice *input, struct nr_table_properties *propert
     out->level = (uint32_t)numbers[11];
     out->slot_id = numbers[12];
     out->created_ms = numbers[13];
+    out->lifetime_ms = added[0];
+    out->fresh_count = added[1];
+    out->distinct_count = added[2];
     *input = rest;
     return true;
 }
@@ -109,7 +121,8 @@ const char *nr_properties_difference(const struct nr_table_properties *a, const 
         if (numbers_a[i] != numbers_b[i]) return names[i];
     }
     if (a->lifetime_ms != b->lifetime_ms) return "lifetime";
-    return a->fresh_count != b->fresh_count ? "fresh entries" : NULL;
+    if (a->fresh_count != b->fresh_count) return "fresh entries";
+    return a->distinct_count != b->distinct_count ? "different keys" : NULL;
 }
 
 uint64_t nr_properties_due_ms(const struct nr_table_properties *properties)

@@ -27,6 +27,7 @@ struct nr_table_properties {
     /* Puts of keys of which there was nothing older, no two of one key. That stays true: what is older only becomes
      * less. 0: not counted. */
     uint64_t fresh_count;
+    uint64_t distinct_count; /* Different keys of entries. 0: not counted, by an earlier version. */
 };
 
 /* Expired entries are to be gone a tenth of their lifetime after they expired. From this part on they are a reason to
@@ -34,6 +35,12 @@ struct nr_table_properties {
 #define NR_EXPIRED_DUE (1.0 / 12)
 /* When the table becomes one: when all of it has expired, or its first entry so long ago; UINT64_MAX: it does not. */
 uint64_t nr_properties_due_ms(const struct nr_table_properties *properties);
+
+/* Whether it is known that no key has two entries. */
+static inline bool nr_properties_keys_differ(const struct nr_table_properties *properties)
+{
+    return properties->entry_count > 0 && properties->distinct_count == properties->entry_count;
+}
 
 /* The name of something that the two do not say alike; NULL: they agree. */
 const char *nr_properties_difference(const struct nr_table_properties *a, const struct nr_table_properties *b);

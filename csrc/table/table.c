@@ -59,6 +59,7 @@ nori_status nr_table_open(const struct nr_table_params *params, struct nr_table 
     }
     NR_CHECK(nr_sections_load(&table->sections, table->file, table->database_id, table->number,
                               params->largest_sequence, params->salvage, err));
+    table->keys_differ = nr_properties_keys_differ(&table->sections.properties);
     if (params->salvage) nr_table_drop_filter(table);
     if (params->blocks && !params->salvage) {
         table->shortcut = nr_block_shortcut_create(table->sections.index.block_count);

@@ -96,6 +96,7 @@ nori_status nr_probe_open(struct nr_probe *probe, const struct nr_lookup *lookup
         if (rc != NORI_OK) return rc;
     }
     bool is_block = nr_block_view_summarized(&probe->view, probe->cached->data, probe->cached->size);
+    probe->view.keys_differ = probe->table->keys_differ;
     probe->at = is_block ? nr_block_seek(&probe->view, lookup->key, nr_tag_seek(lookup->sequence), &restart) : NULL;
     return NORI_OK;
 }
@@ -109,6 +110,10 @@ nori_status nr_probe_take(struct nr_probe *probe, struct nr_lookup *lookup, stru
 
     if (NR_LIKELY(probe->at))
         verdict = nr_block_search_from(&probe->view, probe->at, lookup->key, nr_tag_seek(lookup->sequence), &place);
+    if (NR_UNLIKELY(verdict == NR_BLOCK_GREATER && place.at == probe->at && probe->view.keys_differ)) {
+        probe->view.keys_differ = false;
+        verdict = nr_block_search(&probe->view, lookup->key, nr_tag_seek(lookup->sequence), &place);
+    }
     if (NR_LIKELY(verdict == NR_BLOCK_SAME_KEY)) {
         if (NR_UNLIKELY(!nr_block_entry_is_known(place.entry.tag, place.entry.value_size)))
             return nr_table_fail_block(table, probe->block, "an entry is of no known type", err);

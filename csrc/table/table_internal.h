@@ -12,6 +12,7 @@
 struct nr_table {
     /* Immutable. */
     struct nr_sections sections;
+    bool keys_differ;                   /* No key has two entries. */
     struct nr_block_cache *blocks;      /* Borrowed; NULL: none. */
     struct nr_block_shortcut *shortcut; /* Refs; with 'blocks'. To what gets have found there. */
     struct nr_epoch *epoch;             /* Borrowed. */

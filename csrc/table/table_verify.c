@@ -98,6 +98,8 @@ static nori_status check_block(struct verifier *verifier, const struct nr_cached
             problem = "an entry does not share what its key has in common with the one before";
         if (problem) break;
         count_entry(&verifier->seen, verifier->key.size, entry.tag, nr_block_entry_value(&entry));
+        verifier->seen.distinct_count += !verifier->has_last || !nr_slice_equal(nr_buffer_slice(&verifier->last_key),
+                                                                                nr_buffer_slice(&verifier->key));
         NR_CHECK(nr_buffer_assign(&verifier->last_key, nr_buffer_slice(&verifier->key), err));
         verifier->last_tag = entry.tag;
         verifier->has_last = true;
@@ -131,7 +133,8 @@ static nori_status check_properties(struct verifier *verifier, struct nori_error
         seen->key_bytes != said->key_bytes || seen->value_bytes != said->value_bytes ||
         seen->unexpiring_count != said->unexpiring_count || seen->smallest_expiry_ms != said->smallest_expiry_ms ||
         seen->largest_expiry_ms != said->largest_expiry_ms || seen->smallest_sequence != said->smallest_sequence ||
-        seen->largest_sequence != said->largest_sequence)
+        seen->largest_sequence != said->largest_sequence ||
+        (said->distinct_count != 0 && seen->distinct_count != said->distinct_count))
         return nr_fail_corrupt(err, path, -1, "properties", "%s: the properties do not tell what the table holds",
                                path);
     return NORI_OK;

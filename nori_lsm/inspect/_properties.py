@@ -13,7 +13,8 @@ __all__ = ["Properties", "read_properties"]
 @dataclass(frozen=True)
 class Properties:
     """Of a table. `end` is exclusive, None: infinite. Times are in milliseconds of the TTL clock, lifetime_ms a length
-    of time; 0 of those and of fresh_entries is: not known. key_bytes and value_bytes are before compression."""
+    of time; 0 of those, of fresh_entries and of distinct_keys is: not known. key_bytes and value_bytes are before
+    compression."""
 
     smallest: bytes
     end: bytes | None
@@ -33,6 +34,7 @@ class Properties:
     created_at_ms: int
     lifetime_ms: int = 0
     fresh_entries: int = 0
+    distinct_keys: int = 0
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -47,7 +49,7 @@ def read_properties(outer: Cursor) -> Properties:
     if infinite and end:
         raise cursor.fail("an infinite end is not empty")
     numbers = [cursor.varint() for _ in range(14)]
-    numbers += [cursor.varint() if cursor.left else 0 for _ in range(2)]
+    numbers += [cursor.varint() if cursor.left else 0 for _ in range(3)]
     properties = Properties(smallest, None if infinite else end, *numbers)
     if properties.end is not None and properties.end <= smallest and properties.entries + properties.range_tombstones:
         raise cursor.fail("the end is not above the smallest key")
@@ -57,4 +59,6 @@ def read_properties(outer: Cursor) -> Properties:
         raise cursor.fail("numbers that cannot be right together")
     if properties.fresh_entries > properties.entries:
         raise cursor.fail("more fresh entries than entries")
+    if properties.distinct_keys > properties.entries:
+        raise cursor.fail("more different keys than entries")
     return properties

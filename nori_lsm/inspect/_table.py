@@ -252,12 +252,15 @@ class Table:
 
     def check(self) -> None:
         """Reads all of the table. CorruptionError if properties or filter do not fit its entries (FORMAT.md 11)."""
-        entries = deletes = key_bytes = value_bytes = forever = 0
+        entries = deletes = key_bytes = value_bytes = forever = distinct = 0
+        last_key = None
         sequences = [delete.sequence for delete in self.range_deletes]
         low, high = min(sequences, default=None), max(sequences, default=0)
         first_expiry = last_expiry = 0
         for entry in self.entries():
             entries += 1
+            distinct += entry.key != last_key
+            last_key = entry.key
             deletes += entry.type == DELETE
             forever += entry.type == PUT
             key_bytes += len(entry.key)
@@ -280,6 +283,7 @@ class Table:
             largest_expiry_ms=last_expiry,
             data_blocks=sum(1 for _ in self.blocks()),
             range_tombstones=len(self.range_deletes),
+            distinct_keys=distinct if self.properties.distinct_keys else 0,
         )
         if not self.is_stamped:
             found = replace(found, smallest_sequence=low or 0, largest_sequence=high)

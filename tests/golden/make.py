@@ -131,6 +131,18 @@ def headless(disk: SimDisk) -> str:
     return "/db"
 
 
+def distinct(disk: SimDisk) -> str:
+    """Tables that count their keys: some of one version each, some of several, as a snapshot keeps them."""
+    db = nori_lsm.open("/db", env=disk, **options_of("bloom", "lz4"))
+    grow(db, disk, 14, 2)
+    change(db, random.Random(15), 30)
+    with db.snapshot():
+        change(db, random.Random(15), 30)
+        db.flush()
+        disk.kill()
+    return "/db"
+
+
 def features_of(database: inspect.Database) -> list[str]:
     tables = [database.table(number) for number in sorted(database.tree.table_numbers)]
     names = {0: "none", 1: "lz4", 2: "zstd"}
@@ -139,6 +151,9 @@ def features_of(database: inspect.Database) -> list[str]:
     found |= {"stamped" for table in tables if table.is_stamped}
     found |= {"range tombstones" for table in tables if table.range_deletes}
     found |= {f"entry {entry.type}" for table in tables for entry in table.entries()}
+    counts = [(table.properties.distinct_keys, table.properties.entries) for table in tables]
+    found |= {"keys counted" for keys, entries in counts if 0 < keys == entries}
+    found |= {"versions counted" for keys, entries in counts if 0 < keys < entries}
     pieces = [piece.table for piece in database.tree.slices()]
     if len(pieces) > len(set(pieces)):
         found.add("shared tables")
@@ -187,6 +202,6 @@ def pack(name: str, make: Callable[[SimDisk], str]) -> None:
 
 
 if __name__ == "__main__":
-    for made in (closed, killed, torn, checkpoint, headless):
+    for made in (closed, killed, torn, checkpoint, headless, distinct):
         if not (HERE / "v1" / f"{made.__name__}.tar.gz").exists():
             pack(made.__name__, made)

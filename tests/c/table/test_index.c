@@ -135,7 +135,7 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
     input = nr_buffer_slice(&bytes);
     EXPECT(nr_properties_decode(&input, &decoded));
-    EXPECT(decoded.lifetime_ms == 0 && decoded.fresh_count == 0);
+    EXPECT(decoded.lifetime_ms == 0 && decoded.fresh_count == 0 && decoded.distinct_count == 0);
     bytes.size = 0;
     properties.fresh_count = properties.entry_count + 1;
     EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
@@ -147,6 +147,12 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     input = nr_buffer_slice(&bytes);
     EXPECT(nr_properties_decode(&input, &decoded) && decoded.lifetime_ms == 0 && decoded.fresh_count == 77);
     bytes.size = 0;
+    properties.distinct_count = properties.entry_count + 1;
+    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
+    input = nr_buffer_slice(&bytes);
+    EXPECT(!nr_properties_decode(&input, &decoded));
+    bytes.size = 0;
+    properties.distinct_count = 78;
     properties.lifetime_ms = 1ull << 50;
     EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
     for (size_t size = 0; size < bytes.size; size++) {
@@ -160,7 +166,7 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     EXPECT_SLICE(decoded.smallest, "first");
     EXPECT_SLICE(decoded.end.key, "last");
     EXPECT(decoded.largest_sequence == NR_MAX_SEQUENCE && decoded.entry_count == 1ull << 40);
-    EXPECT(decoded.lifetime_ms == 1ull << 50 && decoded.fresh_count == 77);
+    EXPECT(decoded.lifetime_ms == 1ull << 50 && decoded.fresh_count == 77 && decoded.distinct_count == 78);
     EXPECT(decoded.largest_expiry_ms == UINT64_MAX && decoded.created_ms == 15 && decoded.level == 13);
     nr_buffer_clear(&bytes);
 }

@@ -23,6 +23,15 @@ static size_t make_model(struct nr_random *random, struct entry *entries, size_t
     return sort_entries(entries, count);
 }
 
+/* One version a key: the newest. */
+static size_t keep_newest(struct entry *entries, size_t count)
+{
+    size_t kept = 0;
+    for (size_t i = 0; i < count; i++)
+        if (kept == 0 || !nr_slice_equal(entries[kept - 1].key, entries[i].key)) entries[kept++] = entries[i];
+    return kept;
+}
+
 static void expect_gets(struct fixture *fixture, struct nr_table *table, struct nr_random *random,
                         const struct entry *entries, size_t count)
 {
@@ -119,6 +128,7 @@ TEST(gets_and_walks_agree_with_a_model_whatever_the_blocks_and_compression)
     for (unsigned round = 0; round < 20; round++) {
         fixture_init(&fixture, round % 4 == 0 ? 0 : 1 << 20);
         size_t count = make_model(&random, entries, round < 5 ? 1 + round * 3 : MODEL_MAX);
+        if (round % 7 > 3) count = keep_newest(entries, count);
         struct nr_table_builder_params params = builder_params(&fixture, round + 1);
         params.block_bytes = block_bytes[round % NR_ARRAY_LEN(block_bytes)];
         params.compression = (int)(round % 3);
@@ -127,10 +137,49 @@ TEST(gets_and_walks_agree_with_a_model_whatever_the_blocks_and_compression)
         if (round % 3 == 2) params.blocks = fixture.blocks;
         build(&params, entries, count);
         struct nr_table *table = open_table(&fixture, round + 1);
+        if (round >= 5) EXPECT_EQ(table->keys_differ, round % 7 > 3);
         expect_table(&fixture, table, &random, entries, count);
         nr_table_unref(table);
         fixture_clear(&fixture);
     }
+}
+
+/* Each has an interval of its own, and what is sought begins as its key does. */
+TEST(keys_that_begin_alike_are_told_apart_where_a_search_begins)
+{
+    static char value[600];
+    struct entry entries[64];
+    struct nr_random random;
+    struct fixture fixture;
+    size_t count = 0;
+
+    nr_random_init(&random, 8);
+    fixture_init(&fixture, 1 << 20);
+    memset(value, 'v', sizeof value);
+    for (unsigned i = 0; i < 64; i++)
+        entries[count++] = (struct entry){keep_text(i % 2 ? "key %04u abcdefgh 5" : "key %04u abcdefgh", i),
+                                          nr_tag(7, NR_TYPE_PUT), nr_slice(value, sizeof value)};
+    struct nr_table_builder_params params = builder_params(&fixture, 1);
+    params.bits_per_key = 0;
+    params.block_bytes = 8192;
+    build(&params, entries, count);
+    struct nr_table *table = open_table(&fixture, 1);
+    EXPECT(table->keys_differ);
+    expect_table(&fixture, table, &random, entries, count);
+    for (unsigned i = 0; i < 64; i++) {
+        static const char *const absent[] = {"key %04u", "key %04u abcdefgh 1", "key %04u abcdefgh 6"};
+        for (size_t j = 0; j < NR_ARRAY_LEN(absent); j++) {
+            struct nr_lookup lookup = make_lookup(keep_text(absent[j], i), 7);
+            struct nr_read read = {0};
+            unsigned stripe = nr_epoch_enter(&fixture.epoch);
+            EXPECT_OK(nr_table_get(table, &lookup, &read, &err), &err);
+            nr_epoch_leave(&fixture.epoch, stripe);
+            EXPECT(!lookup.found);
+            nr_read_clear(&read);
+        }
+    }
+    nr_table_unref(table);
+    fixture_clear(&fixture);
 }
 
 TEST(versions_of_one_key_that_straddle_blocks_are_found)
@@ -189,6 +238,7 @@ TEST(properties_tell_what_the_table_holds)
     EXPECT_EQ(properties->level, 3);
     EXPECT_EQ(properties->slot_id, 77);
     EXPECT_EQ(properties->created_ms, 1234);
+    EXPECT_EQ(properties->distinct_count, 2);
     nr_table_unref(table);
     fixture_clear(&fixture);
 }
