@@ -26,6 +26,8 @@
 /* What is written at once comes to lie in one folio of the page cache, where the system has large ones, and a store to
  * a mapped folio makes all of it dirty: a sync would write a MiB for each record. */
 #define ZERO_BYTES (32u << 10)
+/* For less a call costs more than it saves. */
+#define LEAST_UNMAPPED_BYTES (64u << 10)
 
 /* Linux 5.14; older headers lack it, older kernels say EINVAL. */
 #if defined(__linux__) && !defined(MADV_POPULATE_WRITE)
@@ -34,12 +36,14 @@
 
 struct posix_log {
     struct nr_log base;
-    int fd;                       /* Immutable. */
-    uint8_t *map;                 /* Immutable. NULL: a written log. base.size_bytes long. */
-    uint64_t fork_generation;     /* Immutable. Under another the mapping is not ours. */
-    _Atomic uint64_t ready_bytes; /* Rises only. Stored under extend_lock, loaded by anyone. */
-    uint64_t populated_bytes;     /* The worker's, in log_prepare. */
-    struct nr_mutex extend_lock;  /* One extends at a time, the writer or the worker. */
+    int fd;                          /* Immutable. */
+    uint8_t *map;                    /* Immutable. NULL: a written log. base.size_bytes long. */
+    uint64_t fork_generation;        /* Immutable. Under another the mapping is not ours. */
+    _Atomic uint64_t ready_bytes;    /* Rises only. Stored under extend_lock, loaded by anyone. */
+    uint64_t populated_bytes;        /* The worker's, in log_prepare. */
+    _Atomic uint64_t stored_bytes;   /* Through the mapping: how far it is written. By the writer; relaxed. */
+    _Atomic uint64_t unmapped_bytes; /* Below, pages have left the mapping. By who syncs; relaxed. */
+    struct nr_mutex extend_lock;     /* One extends at a time, the writer or the worker. */
 };
 
 static uint8_t zeros[ZERO_BYTES];
@@ -240,7 +244,25 @@ nori_status nr_posix_log_publish(struct nr_log *base, uint64_t offset, nori_slic
     if (NR_UNLIKELY(!log->map)) return write_vectors(log, offset, first, second, err);
     if (first.size > 0) memcpy(log->map + offset, first.data, first.size);
     if (second.size > 0) memcpy(log->map + offset + first.size, second.data, second.size);
+    atomic_store_explicit(&log->stored_bytes, offset + first.size + second.size, memory_order_relaxed);
     return NORI_OK;
+}
+
+/* Before the system writes a page that is mapped it takes away the right to store to it, page by page, and each time
+ * interrupts the processors that may know of it. So pages that the writer has passed leave the mapping first, all at
+ * once; they stay in the page cache, as dirty as they were. Nobody reads a log through its mapping. */
+static void unmap_passed(struct posix_log *log)
+{
+#ifdef __linux__
+    uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
+    uint64_t end = atomic_load_explicit(&log->stored_bytes, memory_order_relaxed) / page_bytes * page_bytes;
+    uint64_t begin = atomic_load_explicit(&log->unmapped_bytes, memory_order_relaxed);
+    if (end < begin + LEAST_UNMAPPED_BYTES) return;
+    atomic_store_explicit(&log->unmapped_bytes, end, memory_order_relaxed);
+    madvise(log->map + begin, (size_t)(end - begin), MADV_DONTNEED);
+#else
+    (void)log;
+#endif
 }
 
 nori_status nr_posix_log_sync(struct nr_log *base, struct nori_error *err)
@@ -252,6 +274,7 @@ nori_status nr_posix_log_sync(struct nr_log *base, struct nori_error *err)
     uint64_t ready = atomic_load_explicit(&log->ready_bytes, memory_order_acquire);
     if (log->map && ready > 0 && msync(log->map, (size_t)ready, MS_SYNC) != 0) code = errno;
 #endif
+    if (log->map) unmap_passed(log);
     if (code == 0) code = nr_posix_sync_data(log->fd);
     return code == 0 ? NORI_OK : nr_path_fail(err, "sync", base->path, NULL, code);
 }

@@ -2,9 +2,10 @@
 #include "format/format.h"
 #include "wal/wal_internal.h"
 
-/* How far ahead of the writer blocks and pages are made; doubled by each round. */
+/* How far ahead of the writer blocks and pages are made; doubled by each round. What lies ahead when a sync comes is
+ * written once more for that, and the writer's right to store to its pages is taken away again, one by one. */
 #define LEAST_AHEAD_BYTES (1u << 20)
-#define GREATEST_AHEAD_BYTES (16u << 20)
+#define GREATEST_AHEAD_BYTES (2u << 20)
 /* After a failed round: how much is appended before the next. */
 #define RETRY_BYTES (64u << 10)
 

@@ -409,6 +409,55 @@ TEST(a_written_log_holds_what_was_published)
     check_log(false);
 }
 
+#ifdef __linux__
+/* What of the file is in this process's mappings. */
+static size_t count_mapped(const char *name)
+{
+    char line[512];
+    size_t kib, start, end, sum = 0;
+    bool is_it = false;
+    FILE *maps = fopen("/proc/self/smaps", "r");
+    EXPECT(maps != NULL);
+    while (fgets(line, sizeof line, maps)) {
+        size_t length = strcspn(line, "\n"), name_length = strlen(name);
+        if (sscanf(line, "%zx-%zx ", &start, &end) == 2)
+            is_it = length > name_length && memcmp(line + length - name_length, name, name_length) == 0;
+        if (is_it && sscanf(line, "Rss: %zu kB", &kib) == 1) sum += kib << 10;
+    }
+    fclose(maps);
+    return sum;
+}
+
+TEST(a_sync_takes_what_the_writer_has_passed_out_of_the_mapping)
+{
+    struct nr_dir *dir = enter();
+    struct nr_log *log;
+    struct nr_buffer data;
+    static uint8_t page[4096];
+    const uint64_t size = 2u << 20, stored = (1u << 20) + 100;
+    nr_buffer_init(&data);
+    EXPECT_OK(nr_log_create(dir, "passed.log", NULL, size, true, &log, &err), &err);
+    EXPECT_OK(nr_log_prepare(log, size, &err), &err);
+    for (uint64_t at = 0; at < stored; at += sizeof page) {
+        memset(page, (int)(1 + at / sizeof page % 200), sizeof page);
+        size_t bytes = (size_t)NR_MIN(sizeof page, stored - at);
+        EXPECT_OK(nr_log_publish(log, at, nr_slice(page, bytes), nr_slice(NULL, 0), &err), &err);
+    }
+    EXPECT(count_mapped("/passed.log") >= stored);
+    EXPECT_OK(nr_log_sync(log, &err), &err);
+    EXPECT(count_mapped("/passed.log") <= size - stored + sizeof page);
+    /* The writer goes on in the page where it was. */
+    EXPECT_OK(nr_log_publish(log, stored, nr_slice_text("end"), nr_slice(NULL, 0), &err), &err);
+    EXPECT_OK(nr_log_sync(log, &err), &err);
+    nr_log_close(log);
+    EXPECT_OK(nr_file_read_all(dir, "passed.log", size, &data, &err), &err);
+    for (uint64_t at = 0; at < stored; at++) EXPECT_EQ(data.data[at], 1 + at / sizeof page % 200);
+    EXPECT_EQ(memcmp(data.data + stored, "end\0", 4), 0);
+    nr_buffer_clear(&data);
+    leave_dir(dir);
+}
+#endif
+
 TEST(a_mapped_log_ends_in_zeros_and_a_written_one_at_its_data)
 {
     struct nr_dir *dir = enter();
