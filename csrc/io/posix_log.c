@@ -286,9 +286,10 @@ nori_status nr_posix_log_prepare(struct nr_log *base, uint64_t end, struct nori_
     end = NR_MIN(end, base->size_bytes);
     if (end > atomic_load_explicit(&log->ready_bytes, memory_order_acquire)) NR_CHECK(extend(log, end, err));
 #ifdef MADV_POPULATE_WRITE
-    if (log->map && end > log->populated_bytes) {
-        uint64_t page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
-        uint64_t from = log->populated_bytes - log->populated_bytes % page_bytes;
+    /* Not behind the writer, if it was faster: what has left the mapping would come back. */
+    uint64_t from = NR_MAX(log->populated_bytes, atomic_load_explicit(&log->stored_bytes, memory_order_relaxed));
+    if (log->map && end > from) {
+        from -= from % (uint64_t)sysconf(_SC_PAGESIZE);
         /* A kernel that does not know it leaves the faults to the writer. */
         madvise(log->map + from, (size_t)(end - from), MADV_POPULATE_WRITE);
         log->populated_bytes = end;

@@ -109,6 +109,15 @@ TEST(separators_are_short_and_positions_rise_with_the_keys)
     nr_buffer_clear(&section);
 }
 
+static bool code_and_decode(const struct nr_table_properties *properties, struct nr_buffer *bytes,
+                            struct nr_table_properties *decoded_out)
+{
+    bytes->size = 0;
+    EXPECT_OK(nr_properties_encode(properties, bytes, &err), &err);
+    nori_slice input = nr_buffer_slice(bytes);
+    return nr_properties_decode(&input, decoded_out);
+}
+
 TEST(properties_come_back_and_every_truncation_is_refused)
 {
     struct nr_table_properties properties = {.smallest = nr_slice_text("first"),
@@ -132,29 +141,17 @@ TEST(properties_come_back_and_every_truncation_is_refused)
     nori_slice input;
 
     nr_buffer_init(&bytes);
-    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
-    input = nr_buffer_slice(&bytes);
-    EXPECT(nr_properties_decode(&input, &decoded));
+    EXPECT(code_and_decode(&properties, &bytes, &decoded));
     EXPECT(decoded.lifetime_ms == 0 && decoded.fresh_count == 0 && decoded.distinct_count == 0);
-    bytes.size = 0;
     properties.fresh_count = properties.entry_count + 1;
-    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
-    input = nr_buffer_slice(&bytes);
-    EXPECT(!nr_properties_decode(&input, &decoded));
-    bytes.size = 0;
+    EXPECT(!code_and_decode(&properties, &bytes, &decoded));
     properties.fresh_count = 77;
-    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
-    input = nr_buffer_slice(&bytes);
-    EXPECT(nr_properties_decode(&input, &decoded) && decoded.lifetime_ms == 0 && decoded.fresh_count == 77);
-    bytes.size = 0;
+    EXPECT(code_and_decode(&properties, &bytes, &decoded) && decoded.lifetime_ms == 0 && decoded.fresh_count == 77);
     properties.distinct_count = properties.entry_count + 1;
-    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
-    input = nr_buffer_slice(&bytes);
-    EXPECT(!nr_properties_decode(&input, &decoded));
-    bytes.size = 0;
+    EXPECT(!code_and_decode(&properties, &bytes, &decoded));
     properties.distinct_count = 78;
     properties.lifetime_ms = 1ull << 50;
-    EXPECT_OK(nr_properties_encode(&properties, &bytes, &err), &err);
+    EXPECT(code_and_decode(&properties, &bytes, &decoded));
     for (size_t size = 0; size < bytes.size; size++) {
         input = nr_slice(bytes.data, size);
         EXPECT(!nr_properties_decode(&input, &decoded));
