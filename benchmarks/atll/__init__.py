@@ -1,7 +1,7 @@
 """What adapting compaction to key ranges is worth: python -m benchmarks.atll
 
-A cell is one workload on one store, in a process of its own. It loads the keys (unless the workload appends), drains,
-measures a phase of writes and reads, drains again, and measures reads of a store at rest. Definitions, the same for all
+A cell is one workload on one store, in a process of its own. It loads the keys (points that expire: their first lifetime,
+at their own pace), drains, measures a phase of writes and reads, drains again, and measures reads of a store at rest. Definitions, the same for all
 stores:
 
 write amplification   bytes of tables and manifest written from the end of the load's drain to the end of the last

@@ -161,7 +161,8 @@ class Tenants(Workload):
 
 class TimeSeries(Workload):
     """Each tick a point of each series; a point lives for so long that about 'count' are alive. Hot: the newest points of
-    all series. Written at an even pace, so that every store has the same points alive."""
+    all series. Written at an even pace, so that every store has the same points alive. The load is the first lifetime, in
+    which nothing expires."""
 
     finds_all = False  # A store that falls behind has points expire early.
     has_full_speed = False
@@ -171,19 +172,19 @@ class TimeSeries(Workload):
         self.ttl_secs = max(count // POINTS_PER_SECOND, 1)
         self.writes_per_second = count // self.ttl_secs
 
-    def load(self) -> list[int]:
-        return []
+    def points(self, first: int, stop: int) -> list[int]:
+        return [position % SERIES * SERIES_STEP + position // SERIES for position in range(first, stop)]
 
-    def point(self, series: int, tick: int) -> int:
-        return series * SERIES_STEP + tick
+    def load(self) -> list[int]:
+        return self.points(0, self.count)
 
     def writes(self) -> list[int]:
-        return [self.point(position % SERIES, position // SERIES) for position in range(self.total)]
+        return self.points(self.count, self.count + self.total)
 
-    def recent(self, written: int, oldest_part: float) -> int:
-        newest = max(written // SERIES - 1, 0)
-        reach = min(newest, int(self.count / SERIES * oldest_part))
-        return self.point(self.random.randrange(SERIES), newest - self.random.randrange(reach + 1))
+    def recent(self, written: int, newest_part: float) -> int:
+        newest = max((self.count + written) // SERIES - 1, 0)
+        reach = min(newest, int(self.count / SERIES * newest_part))
+        return self.random.randrange(SERIES) * SERIES_STEP + newest - self.random.randrange(reach + 1)
 
     def hot(self, written: int) -> int:
         return self.recent(written, RECENT_PART)

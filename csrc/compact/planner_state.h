@@ -40,8 +40,8 @@ void nr_planner_offer(struct nr_planner *planner, const struct nr_proposal *prop
 bool nr_planner_would_keep(const struct nr_planner *planner, const struct nr_proposal *proposal);
 /* How many of the slot's newest runs a merge takes: at least 'least', and older ones as long as none is larger than
  * all that it is merged with, 'bytes' that come from outside included. So each merge about doubles what a byte is in.
- * An oldest run that begins to expire is left alone: what joins it would be rewritten each time that a part of it goes.
- */
+ * Of what expires, runs that are old are left alone: what joins them would be rewritten each time that a part of them
+ * goes. */
 size_t nr_planner_count_similar(const struct nr_planner *planner, const struct nr_slot *slot, uint64_t bytes,
                                 size_t least);
 

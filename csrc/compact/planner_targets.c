@@ -3,8 +3,9 @@
 #include "compact/expired.h"
 #include "compact/planner_state.h"
 
-/* Of a lifetime: a run that begins to expire within it is not joined any more. */
-#define EXPIRING_PART 0.1
+/* Of a lifetime: runs whose first entry is older than this are not joined any more. A slot of four runs then holds a
+ * lifetime in as many parts by age, of which the oldest is written again as it expires. */
+#define WINDOW_PART 0.4
 
 static uint64_t multiply(uint64_t a, uint64_t b)
 {
@@ -109,9 +110,8 @@ size_t nr_planner_count_similar(const struct nr_planner *planner, const struct n
     size_t count = 0;
     while (count < slot->run_count && count < NR_PLAN_MAX_RUNS) {
         const struct nr_run *run = slot->runs[count];
-        bool is_oldest = count + 1 == slot->run_count;
         if (count >= least && run->bytes > bytes) break;
-        if (count >= least && is_oldest && nr_expired_soon(run, planner->view->now_ms, EXPIRING_PART)) break;
+        if (count >= least && nr_expired_soon(run, planner->view->now_ms, 1 - WINDOW_PART)) break;
         bytes += run->bytes;
         count++;
     }
