@@ -473,3 +473,28 @@ TEST(the_same_calls_give_the_same_heat)
     EXPECT(nr_slice_equal(nr_slice(bytes[0], sizes[0]), nr_slice(bytes[1], sizes[1])));
     for (int i = 0; i < 2; i++) nori_free(bytes[i]);
 }
+
+/* What is left of rates that fade moves to and fro: an engine at rest does not follow it. */
+TEST(shapes_rest_once_nothing_has_been_done_for_ten_intervals)
+{
+    struct nori_env *env;
+    struct nori_engine *engine = fill_levels(&env, 4);
+    struct nr_view *view = nr_view_acquire(engine);
+    struct nr_activity_state *state = &nr_level_slot(view->version->levels[1], 0)->activity->state;
+    get_range(engine, 0, KEYS, 1);
+    nori_simdisk_advance(env, MINUTE_US, 0);
+    nr_shape_update_due(engine);
+    for (int minute = 1; minute <= 12; minute++) {
+        state->wanted_k = 0;
+        nori_simdisk_advance(env, MINUTE_US, 0);
+        nr_shape_update_due(engine);
+        EXPECT_EQ(state->wanted_k > 0, minute <= 10);
+    }
+    get_range(engine, 0, 1, 1);
+    nori_simdisk_advance(env, MINUTE_US, 0);
+    nr_shape_update_due(engine);
+    EXPECT(state->wanted_k > 0);
+    nr_view_release(view);
+    close_it(engine);
+    nori_simdisk_destroy(env);
+}
