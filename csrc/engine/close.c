@@ -50,6 +50,16 @@ static nori_status sync_all(struct nori_engine *engine, struct nori_error *err)
     return nr_wal_sync(engine->wal, nr_wal_end(engine->wal, NULL), &has_waited, err);
 }
 
+/* Whether the manifest says what one written now would. Its log number need not be above that of a segment without a
+ * record: should it come back because its removal was not durable, it is an empty log. */
+static bool is_unchanged(struct nori_engine *engine)
+{
+    uint64_t last_sequence;
+    (void)nr_wal_end(engine->wal, &last_sequence);
+    return !nr_manifest_has_edits(engine->manifest) && engine->counters.log_number > 1 &&
+           !atomic_load(&engine->has_expiring) && last_sequence == engine->counters.flushed_sequence;
+}
+
 /* What is written to disk at the end. True if the log is not needed any more. */
 static bool write_end(struct nori_engine *engine, nori_status *first, struct nori_error *err)
 {
@@ -68,6 +78,10 @@ static bool write_end(struct nori_engine *engine, nori_status *first, struct nor
         if (!atomic_load(&engine->is_poisoned) && !atomic_load(&engine->is_recovery_pending))
             keep_first(first, sync_all(engine, &error), err, &error);
         return false;
+    }
+    if (is_unchanged(engine)) {
+        nr_heat_save(engine);
+        return true;
     }
     struct nr_view *view = nr_view_acquire(engine);
     uint64_t former = engine->counters.log_number;
@@ -137,7 +151,8 @@ void nr_close_after(struct nori_engine *engine)
     if (takes) release_memory(engine);
 }
 
-/* An open that failed after it began a segment: nothing is in it, and no manifest needs it. The log of before stays. */
+/* An open that failed after it began a segment: nothing is in it, and no manifest needs it. The log of before stays.
+ * Where a sync of the manifest failed the segment stays, too: it tells the next open to write another. */
 static void abandon_log(struct nori_engine *engine)
 {
     char name[NR_FILE_NAME_BYTES];
@@ -160,7 +175,7 @@ static nori_status close_now(struct nori_engine *engine, bool is_orderly, struct
     bool remove_log = false;
     nr_workers_stop(engine);
     nr_ingests_release(engine);
-    if (!is_orderly && engine->wal && !engine->manifest) abandon_log(engine);
+    if (!is_orderly && engine->wal && !engine->manifest && !atomic_load(&engine->is_poisoned)) abandon_log(engine);
     if (is_orderly && engine->wal) remove_log = write_end(engine, &first, err);
     end_storage(engine, remove_log);
     nr_mutex_lock(&engine->close_lock);

@@ -2,8 +2,8 @@
  *
  * The order for a writer: the manifest is read; the log is examined, which decides where it ends; the log is replayed
  * into memtables; a new segment whose header names the log's end is made durable; a new manifest, a snapshot of the old
- * one, takes its place. Every step can be interrupted and begun again. What was replayed counts as unsynced until it is
- * in tables: the page cache it was read from is not trusted. */
+ * one, takes its place, or the old one goes on where it is just that. Every step can be interrupted and begun again.
+ * What was replayed counts as unsynced until it is in tables: the page cache it was read from is not trusted. */
 #include "engine/engine.h"
 
 #include <errno.h>
@@ -296,6 +296,29 @@ static nori_status replay(struct nori_engine *engine, const struct nr_wal_log *l
     return rc;
 }
 
+/* Whether the session before has closed in order and left nothing to be written anew: a manifest that is a snapshot, as
+ * this session would write it, and no log. Its close unlinks the log only once all syncs of that manifest have
+ * succeeded, and an open that fails to sync one leaves the log's first segment. Without that manifest's close none of
+ * this holds: a new database has log number 1. */
+static bool may_adopt(const struct nori_engine *engine, const struct nr_manifest_state *state,
+                      const struct nr_wal_log *log)
+{
+    return state->snapshot_bytes > 0 && log->file_count == 0 && state->counters.log_number > 1 &&
+           nr_slice_equal(nr_buffer_slice(&state->options), nr_buffer_slice(&engine->options_text));
+}
+
+/* The manifest of this session. What cannot be synced now is not to be trusted later. */
+static nori_status begin_manifest(struct nori_engine *engine, const struct nr_manifest_state *state, bool is_adopted,
+                                  struct nori_error *err)
+{
+    nori_status rc = NORI_OK;
+    if (engine->manifest) return nr_dir_sync(engine->dir, err);
+    if (is_adopted) rc = nr_manifest_adopt(engine->dir, state, &engine->manifest, err);
+    if (rc != NORI_OK && rc != NORI_NO_MEMORY) nr_engine_poison(engine, err);
+    if (rc == NORI_OK && !engine->manifest) rc = nr_manifest_renew(engine, state->version, err);
+    return rc;
+}
+
 static nori_status recover_once(struct nori_engine *engine, const struct nori_open_params *params,
                                 struct nori_error *err)
 {
@@ -308,6 +331,7 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
         NR_CHECK(NR_FAIL(err, NORI_FORMAT, "%s was written by a newer version; it can be read only", engine->path));
     NR_CHECK(resolve_options(engine, params, nr_buffer_slice(&state.options), err));
     NR_CHECK(adopt_state(engine, &state, err));
+    size_t level_count = state.version->level_count;
     NR_CHECK(deepen(engine, &state.version, err));
     NR_CHECK(nr_wal_examine(engine->env, engine->dir, state.database_id, state.counters.log_number,
                             state.counters.flushed_sequence, engine->is_read_only, &log, err));
@@ -321,9 +345,10 @@ static nori_status recover_once(struct nori_engine *engine, const struct nori_op
     if (engine->is_read_only) goto out;
     /* The log's space first: on a full disk open fails here, and has changed nothing. */
     NR_CHECK(begin_log(engine, next_segment, previous, err));
-    if (is_empty) engine->counters.log_number = next_segment;
-    /* Either syncs the directory, and with it the name of wal/. */
-    NR_CHECK(engine->manifest ? nr_dir_sync(engine->dir, err) : nr_manifest_renew(engine, state.version, err));
+    bool is_adopted = may_adopt(engine, &state, &log) && level_count == state.version->level_count;
+    if (is_empty && !is_adopted) engine->counters.log_number = next_segment;
+    /* Syncs the directory in any case, and with it the name of wal/. */
+    NR_CHECK(begin_manifest(engine, &state, is_adopted, err));
     remove_strays(engine);
     if (is_empty) nr_log_collect(engine);
 out:

@@ -43,6 +43,7 @@ enum nr_io_op {
 enum nr_open_mode {
     NR_OPEN_READ,   /* Must exist. A regular file, or NORI_IO. */
     NR_OPEN_CREATE, /* For appending; must not exist (EEXIST). Mode 0600 whatever the umask. */
+    NR_OPEN_APPEND, /* Must exist. */
 };
 
 struct nori_env {

@@ -64,17 +64,19 @@ nori_status nr_posix_file_open(struct nr_dir *dir, const char *name, enum nr_ope
                                struct nori_error *err)
 {
     nori_status rc;
-    int flags = mode == NR_OPEN_CREATE ? O_RDWR | O_CREAT | O_EXCL : O_RDONLY;
+    static const int flags[] = {[NR_OPEN_READ] = O_RDONLY,
+                                [NR_OPEN_CREATE] = O_RDWR | O_APPEND | O_CREAT | O_EXCL,
+                                [NR_OPEN_APPEND] = O_RDWR | O_APPEND};
     struct posix_file *file = nr_calloc(1, sizeof(*file));
     char *path = nr_path_join(dir->path, name);
     if (!file || !path) {
         rc = nr_fail_memory(err, sizeof(*file));
         goto out;
     }
-    NR_CHECK(nr_posix_open_at(dir, name, flags, &file->fd, err));
+    NR_CHECK(nr_posix_open_at(dir, name, flags[mode], &file->fd, err));
 #ifdef O_NOATIME
     /* Nobody asks when it was read last. Another owner's file keeps its times. */
-    (void)fcntl(file->fd, F_SETFL, O_NOATIME);
+    (void)fcntl(file->fd, F_SETFL, O_NOATIME | (flags[mode] & O_APPEND));
 #endif
     file->base.env = dir->env;
     file->base.path = path;

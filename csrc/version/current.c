@@ -95,3 +95,12 @@ nori_status nr_current_write(struct nr_dir *dir, uint64_t number, struct nori_er
     size_t size = format_line(line, number);
     return nr_file_replace(dir, NR_CURRENT_TEMPORARY_NAME, NR_CURRENT_NAME, nr_slice(line, size), err);
 }
+
+nori_status nr_current_sync(struct nr_dir *dir, struct nori_error *err)
+{
+    struct nr_file *file = NULL;
+    nori_status rc = nr_file_open(dir, NR_CURRENT_NAME, NR_OPEN_READ, &file, err);
+    if (rc == NORI_OK) rc = nr_file_sync(file, err);
+    nr_file_close(file);
+    return rc;
+}

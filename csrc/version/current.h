@@ -13,5 +13,7 @@
 NORI_WARN_UNUSED nori_status nr_current_read(struct nr_dir *dir, uint64_t *number_out, struct nori_error *err);
 /* Temporary, sync, rename, sync of the directory. */
 NORI_WARN_UNUSED nori_status nr_current_write(struct nr_dir *dir, uint64_t number, struct nori_error *err);
+/* What it says is on disk then; the name of it takes a sync of the directory. */
+NORI_WARN_UNUSED nori_status nr_current_sync(struct nr_dir *dir, struct nori_error *err);
 
 #endif

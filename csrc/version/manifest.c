@@ -17,6 +17,7 @@ struct nr_manifest {
     uint64_t offset; /* Its end. */
     uint64_t next_sequence;
     uint64_t snapshot_bytes;
+    uint64_t adopted_bytes;    /* Were there. */
     struct nr_position synced; /* Known to be on disk: what marks promise. */
     bool is_edit_unsynced;     /* Edits were appended since the last sync. */
     bool is_mark_due;          /* The mark of the last sync is not written, */
@@ -208,6 +209,36 @@ out:
     return rc;
 }
 
+nori_status nr_manifest_adopt(struct nr_dir *dir, const struct nr_manifest_state *state,
+                              struct nr_manifest **manifest_out, struct nori_error *err)
+{
+    nori_status rc;
+    char name[NR_FILE_NAME_BYTES];
+
+    *manifest_out = NULL;
+    NR_ASSERT(state->snapshot_bytes > 0);
+    struct nr_manifest *manifest = nr_calloc(1, sizeof(*manifest));
+    if (!manifest) return nr_fail_memory(err, sizeof(*manifest));
+    manifest->database_id = state->database_id;
+    manifest->number = state->number;
+    manifest->offset = manifest->snapshot_bytes = manifest->adopted_bytes = state->snapshot_bytes;
+    manifest->synced = (struct nr_position){state->number, state->snapshot_bytes};
+    manifest->next_sequence = 2;
+    nr_name_manifest(name, state->number);
+    rc = nr_file_open(dir, name, NR_OPEN_APPEND, &manifest->file, err);
+    if (rc == NORI_IO) rc = NORI_OK;
+    if (rc != NORI_OK || !manifest->file) goto out;
+    NR_CHECK(nr_file_sync(manifest->file, err));
+    NR_CHECK(nr_current_sync(dir, err));
+    NR_CHECK(nr_dir_sync(dir, err));
+    unlink_others(dir, state->number);
+    *manifest_out = manifest;
+    manifest = NULL;
+out:
+    nr_manifest_close(manifest);
+    return rc;
+}
+
 /* ---------------------------------------------------------------- append */
 
 static nori_status fail_poisoned(const struct nr_manifest *manifest, struct nori_error *err)
@@ -356,6 +387,11 @@ bool nr_manifest_is_torn(const struct nr_manifest *manifest)
     return manifest->is_torn && !manifest->has_failed;
 }
 
+bool nr_manifest_has_edits(const struct nr_manifest *manifest)
+{
+    return manifest->offset > manifest->snapshot_bytes;
+}
+
 uint64_t nr_manifest_number(const struct nr_manifest *manifest)
 {
     return manifest->number;
@@ -363,7 +399,7 @@ uint64_t nr_manifest_number(const struct nr_manifest *manifest)
 
 uint64_t nr_manifest_bytes_written(const struct nr_manifest *manifest)
 {
-    return manifest->offset;
+    return manifest->offset - manifest->adopted_bytes;
 }
 
 void nr_manifest_close(struct nr_manifest *manifest)

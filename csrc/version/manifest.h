@@ -16,6 +16,7 @@ struct nr_manifest_state {
     uint64_t number;             /* Of the manifest file. */
     uint64_t write_features;     /* Of its header: with unknown bits the database must not be written to. */
     struct nr_counters counters; /* next_file_number is above every manifest and table file in the directory. */
+    uint64_t snapshot_bytes;     /* The whole file, if it is a snapshot and nothing else. 0: there is more. */
     struct nr_version *version;  /* One reference, the caller's. */
     struct nr_buffer options;
 };
@@ -53,6 +54,12 @@ struct nr_manifest;
 NORI_WARN_UNUSED nori_status nr_manifest_create(struct nr_dir *dir, uint64_t database_id, uint64_t number,
                                                 uint64_t old_number, const struct nr_edit *snapshot,
                                                 struct nr_manifest **manifest_out, struct nori_error *err);
+/* Goes on in the manifest that CURRENT names, of which 'state' knows that it is a snapshot and nothing else: as if it had
+ * just been created. It was synced before CURRENT named it; it is synced once more, and so are CURRENT and the directory,
+ * for what a copy of a database has not done. NULL and NORI_OK: it cannot be opened for writing. A failure leaves open
+ * which manifest a crash would find. */
+NORI_WARN_UNUSED nori_status nr_manifest_adopt(struct nr_dir *dir, const struct nr_manifest_state *state,
+                                               struct nr_manifest **manifest_out, struct nori_error *err);
 /* Appends the edit. It may come to be on disk at any time, and is once nr_manifest_sync returns; a crash before that
  * finds the edits up to one of them. On failure of I/O (outcome INDETERMINATE: no file that the edit names may be
  * unlinked) the manifest has failed: later calls NORI_POISONED with the first cause. NO_MEMORY has changed nothing.
@@ -71,6 +78,8 @@ bool nr_manifest_is_large(const struct nr_manifest *manifest);
 bool nr_manifest_failure(const struct nr_manifest *manifest, struct nori_error *cause_out);
 /* Whether a full disk has cut a record short: nr_manifest_create anew before anything else. */
 bool nr_manifest_is_torn(const struct nr_manifest *manifest);
+/* Whether edits were appended to its snapshot. */
+bool nr_manifest_has_edits(const struct nr_manifest *manifest);
 uint64_t nr_manifest_number(const struct nr_manifest *manifest);
 uint64_t nr_manifest_bytes_written(const struct nr_manifest *manifest);
 void nr_manifest_close(struct nr_manifest *manifest); /* NULL is fine. */

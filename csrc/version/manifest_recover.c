@@ -173,7 +173,8 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
     struct nr_record record;
     struct nori_error why;
     bool found;
-    uint64_t sequence = 0;
+    uint64_t sequence = 0, file_bytes;
+    bool has_mark = false;
     const char *path = recovery->file->path;
 
     NR_CHECK(nr_draft_create(recovery->state.version, &recovery->draft, err));
@@ -181,6 +182,7 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
         if (sequence == recovery->limit) goto out;
         NR_CHECK(nr_record_reader_next(recovery->reader, &record, &found, err));
         if (!found) break;
+        has_mark = has_mark || record.is_mark;
         if (record.is_mark) continue;
         if (replay_record(recovery, &record, sequence + 1, &why) != NORI_OK) {
             rc = end_replay(recovery, sequence, &why, err);
@@ -197,6 +199,9 @@ static nori_status replay(struct recovery *recovery, struct nori_error *err)
         nr_fail_corrupt(&why, path, (int64_t)end.offset, "manifest", "all up to byte %" PRIu64 " was on disk once",
                         promise.offset);
         rc = end_replay(recovery, sequence, &why, err);
+    } else if (sequence == 1 && !has_mark) {
+        NR_CHECK(nr_file_size(recovery->file, &file_bytes, err));
+        if (end.offset == file_bytes) recovery->state.snapshot_bytes = file_bytes;
     }
 out:
     return rc;

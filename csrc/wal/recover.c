@@ -302,6 +302,7 @@ static nori_status examine_once(struct examination examination, struct nr_wal_lo
     *log = (struct nr_wal_log){
         .end = {log_number, 0}, .last_sequence = examination.last_sequence, .next_segment = log_number + 1};
     nori_status rc = examine(&examination, log, err);
+    log->file_count = examination.count;
     nr_free(examination.segments);
     nr_free(examination.chain);
     return rc;

@@ -22,6 +22,7 @@ struct nr_wal_log {
     uint64_t last_sequence; /* Of the last record before the end, or as given, whichever is greater. */
     uint64_t next_segment;  /* Above every segment file there is, and the log number. */
     struct nr_position promise;
+    size_t file_count; /* Of segments from the log number on, whatever is in them. */
 };
 
 /* Reads wal/ below 'root' (which may be missing: an empty log). 'log_number': the first segment needed;
