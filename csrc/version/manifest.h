@@ -54,10 +54,10 @@ struct nr_manifest;
 NORI_WARN_UNUSED nori_status nr_manifest_create(struct nr_dir *dir, uint64_t database_id, uint64_t number,
                                                 uint64_t old_number, const struct nr_edit *snapshot,
                                                 struct nr_manifest **manifest_out, struct nori_error *err);
-/* Goes on in the manifest that CURRENT names, of which 'state' knows that it is a snapshot and nothing else: as if it had
- * just been created. It was synced before CURRENT named it; it is synced once more, and so are CURRENT and the directory,
- * for what a copy of a database has not done. NULL and NORI_OK: it cannot be opened for writing. A failure leaves open
- * which manifest a crash would find. */
+/* Goes on in the manifest that CURRENT names, of which 'state' knows that it is a snapshot and nothing else: as if it
+ * had just been created. It was synced before CURRENT named it; it is synced once more, and so are CURRENT and the
+ * directory, for what a copy of a database has not done. NULL and NORI_OK: it cannot be opened for writing. A failure
+ * leaves open which manifest a crash would find. */
 NORI_WARN_UNUSED nori_status nr_manifest_adopt(struct nr_dir *dir, const struct nr_manifest_state *state,
                                                struct nr_manifest **manifest_out, struct nori_error *err);
 /* Appends the edit. It may come to be on disk at any time, and is once nr_manifest_sync returns; a crash before that
