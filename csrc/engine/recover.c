@@ -299,12 +299,13 @@ static nori_status replay(struct nori_engine *engine, const struct nr_wal_log *l
 /* Whether the session before has closed in order and left nothing to be written anew: a manifest that is a snapshot, as
  * this session would write it, and no log. Its close unlinks the log only once all syncs of that manifest have
  * succeeded, and an open that fails to sync one leaves the log's first segment. Without that manifest's close none of
- * this holds: a new database has log number 1. */
+ * this holds: a new database has log number 1. Where no file can be made, making the manifest says so. */
 static bool may_adopt(const struct nori_engine *engine, const struct nr_manifest_state *state,
                       const struct nr_wal_log *log)
 {
     return state->snapshot_bytes > 0 && log->file_count == 0 && state->counters.log_number > 1 &&
-           nr_slice_equal(nr_buffer_slice(&state->options), nr_buffer_slice(&engine->options_text));
+           nr_slice_equal(nr_buffer_slice(&state->options), nr_buffer_slice(&engine->options_text)) &&
+           nr_dir_may_create(engine->dir);
 }
 
 /* The manifest of this session. What cannot be synced now is not to be trusted later. */

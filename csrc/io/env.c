@@ -248,6 +248,11 @@ bool nr_dir_can_map(struct nr_dir *dir)
     return dir->env->ops->can_map(dir);
 }
 
+bool nr_dir_may_create(struct nr_dir *dir)
+{
+    return dir->env->ops->may_create(dir);
+}
+
 uint64_t nr_env_monotonic_us(struct nori_env *env)
 {
     return env->ops->monotonic_us(env);

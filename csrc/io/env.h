@@ -109,6 +109,8 @@ struct nr_env_ops {
     bool (*log_is_mapped)(const struct nr_log *log);
     void (*log_close)(struct nr_log *log);
     bool (*can_map)(struct nr_dir *dir); /* Writing through a mapping cannot fail here (ext4, xfs, tmpfs). */
+    bool (*may_create)(
+        struct nr_dir *dir); /* Whether permissions, and how it is mounted, let this process make files. */
 
     /* Clocks. */
     uint64_t (*monotonic_us)(struct nori_env *env);
@@ -195,6 +197,7 @@ NORI_WARN_UNUSED nori_status nr_log_prepare(struct nr_log *log, uint64_t end, st
 bool nr_log_is_mapped(const struct nr_log *log);
 void nr_log_close(struct nr_log *log);
 bool nr_dir_can_map(struct nr_dir *dir);
+bool nr_dir_may_create(struct nr_dir *dir);
 
 static inline uint64_t nr_env_generation(const struct nori_env *env)
 {

@@ -30,6 +30,7 @@ static const struct nr_env_ops posix_ops = {
     .log_is_mapped = nr_posix_log_is_mapped,
     .log_close = nr_posix_log_close,
     .can_map = nr_posix_can_map,
+    .may_create = nr_posix_may_create,
     .monotonic_us = nr_posix_monotonic_us,
     .wall_ms = nr_posix_wall_ms,
     .sleep_us = nr_posix_sleep_us,

@@ -38,6 +38,7 @@ nori_status nr_posix_link(struct nr_dir *from, const char *from_name, struct nr_
 nori_status nr_posix_unlink(struct nr_dir *dir, const char *name, struct nori_error *err);
 nori_status nr_posix_exists(struct nr_dir *dir, const char *name, bool *exists_out, struct nori_error *err);
 bool nr_posix_can_map(struct nr_dir *dir);
+bool nr_posix_may_create(struct nr_dir *dir);
 
 nori_status nr_posix_lock(struct nr_dir *dir, const char *name, bool is_shared, struct nr_file **lock_out,
                           struct nori_error *err);

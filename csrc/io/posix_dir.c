@@ -178,3 +178,8 @@ bool nr_posix_can_map(struct nr_dir *dir)
     return false;
 #endif
 }
+
+bool nr_posix_may_create(struct nr_dir *dir)
+{
+    return faccessat(nr_posix_dir_fd(dir), ".", W_OK | X_OK, AT_EACCESS) == 0;
+}

@@ -280,6 +280,7 @@ static const struct nr_env_ops sim_ops = {
     .log_is_mapped = nr_sim_log_is_mapped,
     .log_close = nr_sim_log_close,
     .can_map = nr_sim_dir_can_map,
+    .may_create = nr_sim_dir_may_create,
     .monotonic_us = monotonic_us,
     .wall_ms = wall_ms,
     .sleep_us = sleep_us,

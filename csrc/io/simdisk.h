@@ -218,6 +218,7 @@ nori_status nr_sim_dir_link(struct nr_dir *from, const char *from_name, struct n
 nori_status nr_sim_dir_unlink(struct nr_dir *dir, const char *name, struct nori_error *err);
 nori_status nr_sim_dir_exists(struct nr_dir *dir, const char *name, bool *exists_out, struct nori_error *err);
 bool nr_sim_dir_can_map(struct nr_dir *dir);
+bool nr_sim_dir_may_create(struct nr_dir *dir);
 /* The names of a directory, joined, each with its zero; freed by the caller. Locked. */
 int nr_sim_names_of(const struct nr_sim_inode *dir, char **names_out, size_t *count_out);
 

@@ -221,3 +221,8 @@ bool nr_sim_dir_can_map(struct nr_dir *dir NR_UNUSED)
 {
     return true;
 }
+
+bool nr_sim_dir_may_create(struct nr_dir *dir NR_UNUSED)
+{
+    return true;
+}
