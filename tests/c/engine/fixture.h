@@ -33,6 +33,21 @@ static inline nori_status open_small(struct nori_env *env, const char *path, str
     return nori_open(path, &params, engine_out, err);
 }
 
+static inline struct nori_engine *open_again(struct nori_env *env)
+{
+    struct nori_engine *engine;
+    struct nori_error error;
+    EXPECT_OK(open_small(env, "/db", &engine, &error), &error);
+    return engine;
+}
+
+static inline void close_it(struct nori_engine *engine)
+{
+    struct nori_error error;
+    EXPECT_OK(nori_close(engine, &error), &error);
+    nori_destroy(engine);
+}
+
 static inline nori_status put_text(struct nori_engine *engine, const char *key, const char *value,
                                    struct nori_error *err)
 {

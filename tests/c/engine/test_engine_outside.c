@@ -16,7 +16,7 @@ struct scene {
     int asked;
 };
 
-static void *close_it(void *arg)
+static void *close_in_thread(void *arg)
 {
     struct scene *scene = arg;
     scene->close_status = nori_close(scene->engine, NULL);
@@ -29,7 +29,7 @@ static int let_another_close(void *arg)
     struct scene *scene = arg;
     pthread_t thread;
     if (scene->asked++ > 0) return 0;
-    EXPECT_EQ(pthread_create(&thread, NULL, close_it, scene), 0);
+    EXPECT_EQ(pthread_create(&thread, NULL, close_in_thread, scene), 0);
     EXPECT_EQ(pthread_join(thread, NULL), 0);
     scene->open_status = open_small(NULL, scene->path, &scene->again, NULL);
     return 0;
@@ -44,7 +44,7 @@ static int let_another_close_at(void *arg, const struct nori_progress *progress)
 static int close_itself(void *arg)
 {
     struct scene *scene = arg;
-    if (scene->asked++ == 0) close_it(scene);
+    if (scene->asked++ == 0) close_in_thread(scene);
     return 0;
 }
 

@@ -55,7 +55,7 @@ static void expect_gets(struct nori_engine *engine, uint32_t count)
     }
 }
 
-static void close_it(struct nori_engine *engine, struct nori_env *env)
+static void close_both(struct nori_engine *engine, struct nori_env *env)
 {
     EXPECT_OK(nori_close(engine, &err), &err);
     nori_destroy(engine);
@@ -80,7 +80,7 @@ TEST(ribbons_and_blooms_answer_alike_and_ribbons_are_smaller)
         expect_sound(engine);
         nr_table_cache_stats(engine->tables, &stats);
         filter_bytes[kind] = stats.filter_bytes;
-        close_it(engine, env);
+        close_both(engine, env);
     }
     EXPECT(filter_bytes[NORI_FILTER_RIBBON] < filter_bytes[NORI_FILTER_BLOOM] * 9 / 10);
 }
@@ -93,7 +93,7 @@ TEST(bits_are_as_configured_until_the_budget_binds)
     struct nori_engine *engine = open_with(env, &options);
     fill(engine, 5000);
     for (uint32_t level = 0; level < 6; level++) EXPECT(nr_filters_bits(engine, level) == 10);
-    close_it(engine, env);
+    close_both(engine, env);
 }
 
 TEST(over_the_budget_tables_get_fewer_bits_and_what_is_kept_fits)
@@ -116,7 +116,7 @@ TEST(over_the_budget_tables_get_fewer_bits_and_what_is_kept_fits)
     expect_gets(engine, count);
     nr_table_cache_stats(engine->tables, &stats);
     EXPECT(stats.filter_bytes <= 1 << 20);
-    close_it(engine, env);
+    close_both(engine, env);
 }
 
 static int count_maybes(struct nori_engine *engine)
@@ -142,5 +142,5 @@ TEST(gets_take_the_index_first_where_filters_say_maybe_and_the_filter_where_they
     for (uint32_t i = 0; i < 100; i++)
         EXPECT_OK(nori_get(engine, NULL, key_of(5000 + i, key), 0, take_text, &value, &found, &err), &err);
     EXPECT(count_maybes(engine) <= 4);
-    close_it(engine, env);
+    close_both(engine, env);
 }

@@ -94,13 +94,6 @@ static void open_it(struct nori_env *env, struct nori_engine **engine_out)
     EXPECT_OK(open_small(env, "/db", engine_out, &error), &error);
 }
 
-static void close_it(struct nori_engine *engine)
-{
-    struct nori_error error;
-    EXPECT_OK(nori_close(engine, &error), &error);
-    nori_destroy(engine);
-}
-
 TEST(many_gets_answer_as_single_ones_in_every_state_of_the_tree)
 {
     static const size_t counts[] = {0, 1, 2, 31, 32, 33, 100, MOST};

@@ -13,19 +13,6 @@ static struct nori_env *make_disk(uint64_t seed)
     return env;
 }
 
-static struct nori_engine *open_it(struct nori_env *env)
-{
-    struct nori_engine *engine;
-    EXPECT_OK(open_small(env, "/db", &engine, &err), &err);
-    return engine;
-}
-
-static void close_it(struct nori_engine *engine)
-{
-    EXPECT_OK(nori_close(engine, &err), &err);
-    nori_destroy(engine);
-}
-
 static uint64_t manifest_of(const struct nori_engine *engine)
 {
     return nr_manifest_number(engine->manifest);
@@ -35,7 +22,7 @@ static uint64_t manifest_of(const struct nori_engine *engine)
 static struct nori_env *make_closed(uint64_t seed)
 {
     struct nori_env *env = make_disk(seed);
-    struct nori_engine *engine = open_it(env);
+    struct nori_engine *engine = open_again(env);
     EXPECT_OK(put_text(engine, "a", "1", &err), &err);
     close_it(engine);
     return env;
@@ -44,7 +31,7 @@ static struct nori_env *make_closed(uint64_t seed)
 /* Of the manifest in a session that does nothing else; a sync leaves a mark in its log. */
 static uint64_t look(struct nori_env *env)
 {
-    struct nori_engine *engine = open_it(env);
+    struct nori_engine *engine = open_again(env);
     uint64_t number = manifest_of(engine);
     EXPECT_VALUE(engine, NULL, "a", "1");
     EXPECT_OK(nori_sync(engine, &err), &err);
@@ -58,7 +45,7 @@ TEST(sessions_that_write_nothing_go_on_in_the_same_manifest)
     uint64_t number = look(env), before = nori_simdisk_operations(env, "create");
     for (int i = 0; i < 5; i++) EXPECT_EQ(look(env), number);
     EXPECT_EQ(nori_simdisk_operations(env, "create") - before, 10); /* A segment each, and a spare one. */
-    struct nori_engine *engine = open_it(env);
+    struct nori_engine *engine = open_again(env);
     EXPECT_EQ(manifest_of(engine), number);
     EXPECT_EQ(nr_manifest_bytes_written(engine->manifest), 0);
     EXPECT_OK(put_text(engine, "b", "2", &err), &err);
@@ -74,7 +61,7 @@ TEST(a_power_cut_in_a_session_that_goes_on_loses_nothing_synced)
     for (uint64_t seed = 1; seed <= 40; seed++) {
         struct nori_env *env = make_closed(seed);
         for (uint64_t i = 0; i < seed % 3; i++) (void)look(env);
-        struct nori_engine *engine = open_it(env);
+        struct nori_engine *engine = open_again(env);
         EXPECT_OK(put_text(engine, "b", "2", &err), &err);
         if (seed % 2) EXPECT_OK(nori_flush(engine, &err), &err);
         EXPECT_OK(put_text(engine, "c", "3", &err), &err);
@@ -82,7 +69,7 @@ TEST(a_power_cut_in_a_session_that_goes_on_loses_nothing_synced)
         uint64_t number = manifest_of(engine);
         EXPECT_OK(nori_simdisk_crash(env, seed % 5 ? -1.0 : 0.0, &err), &err);
         nori_destroy(engine);
-        engine = open_it(env);
+        engine = open_again(env);
         EXPECT(manifest_of(engine) > number); /* What a crash left is written anew. */
         EXPECT_VALUE(engine, NULL, "a", "1");
         EXPECT_VALUE(engine, NULL, "b", "2");
@@ -100,13 +87,13 @@ TEST(an_empty_log_that_comes_back_is_an_empty_log)
         uint64_t number = look(env);
         EXPECT_EQ(look(env), number);
         EXPECT_OK(nori_simdisk_crash(env, seed % 2 ? 0.0 : -1.0, &err), &err);
-        struct nori_engine *engine = open_it(env);
+        struct nori_engine *engine = open_again(env);
         EXPECT_VALUE(engine, NULL, "a", "1");
         EXPECT_OK(put_text(engine, "b", "2", &err), &err);
         EXPECT_OK(nori_sync(engine, &err), &err);
         EXPECT_OK(nori_simdisk_crash(env, 0.0, &err), &err);
         nori_destroy(engine);
-        engine = open_it(env);
+        engine = open_again(env);
         EXPECT_VALUE(engine, NULL, "b", "2");
         close_it(engine);
         nori_simdisk_destroy(env);
@@ -134,17 +121,17 @@ TEST(other_options_or_levels_are_written_anew)
 TEST(what_has_seen_time_pass_says_so_at_close)
 {
     struct nori_env *env = make_disk(1);
-    struct nori_engine *engine = open_it(env);
+    struct nori_engine *engine = open_again(env);
     struct nori_write_options options = {.sync = -1, .ttl_secs = 100};
     EXPECT_OK(nori_put(engine, nr_slice_text("short"), nr_slice_text("lived"), &options, &err), &err);
     close_it(engine);
-    engine = open_it(env);
+    engine = open_again(env);
     uint64_t number = manifest_of(engine);
     nori_simdisk_advance(env, 200000000, 200000);
     EXPECT_ABSENT(engine, NULL, "short");
     close_it(engine);
     nori_simdisk_advance(env, 0, -190000); /* The wall clock is set back. */
-    engine = open_it(env);
+    engine = open_again(env);
     EXPECT(manifest_of(engine) > number);
     EXPECT_ABSENT(engine, NULL, "short");
     close_it(engine);
@@ -173,7 +160,7 @@ static bool fail_sync_of_open(const char *op, uint64_t nth, int fanout)
     EXPECT_OK(nori_sync(engine, &err), &err);
     EXPECT_OK(nori_simdisk_crash(env, 0.0, &err), &err);
     nori_destroy(engine);
-    engine = open_it(env);
+    engine = open_again(env);
     EXPECT_VALUE(engine, NULL, "a", "1");
     EXPECT_VALUE(engine, NULL, "b", "2");
     EXPECT_VALUE(engine, NULL, "c", "3");

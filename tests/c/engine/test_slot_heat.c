@@ -46,19 +46,6 @@ static void get_range(struct nori_engine *engine, int first, int last, int round
     }
 }
 
-static struct nori_engine *open_again(struct nori_env *env)
-{
-    struct nori_engine *engine;
-    EXPECT_OK(open_small(env, "/db", &engine, &err), &err);
-    return engine;
-}
-
-static void close_it(struct nori_engine *engine)
-{
-    EXPECT_OK(nori_close(engine, &err), &err);
-    nori_destroy(engine);
-}
-
 /* A tree of several slots whose memtable is empty. Its operations of the disk are the same each time. */
 static struct nori_engine *fill_levels(struct nori_env **env_out, int64_t max_levels)
 {
