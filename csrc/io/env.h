@@ -108,9 +108,8 @@ struct nr_env_ops {
     nori_status (*log_prepare)(struct nr_log *log, uint64_t end, struct nori_error *err);
     bool (*log_is_mapped)(const struct nr_log *log);
     void (*log_close)(struct nr_log *log);
-    bool (*can_map)(struct nr_dir *dir); /* Writing through a mapping cannot fail here (ext4, xfs, tmpfs). */
-    bool (*may_create)(
-        struct nr_dir *dir); /* Whether permissions, and how it is mounted, let this process make files. */
+    bool (*can_map)(struct nr_dir *dir);    /* Writing through a mapping cannot fail here (ext4, xfs, tmpfs). */
+    bool (*may_create)(struct nr_dir *dir); /* Permissions, and how it is mounted, let this process make files. */
 
     /* Clocks. */
     uint64_t (*monotonic_us)(struct nori_env *env);
