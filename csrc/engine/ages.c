@@ -1,5 +1,5 @@
-/* Cleaning by age. What expired in a run is gone only when the run is written again, and a twelfth of a lifetime later
- * more has: a run over a whole lifetime is written six times until nothing is left. So a run that is cleaned becomes
+/* Cleaning by age. What expired in a run is gone only when the run is written again, and a tenth of a lifetime later
+ * more has: a run over a whole lifetime is written five times until nothing is left. So a run that is cleaned becomes
  * two where its slot has room: what expires soon, which is what is written again next, and the rest, which is left
  * alone meanwhile.
  *

@@ -18,6 +18,7 @@
 #include "compact/merge.h"
 #include "compact/planner.h"
 #include "compact/scheduler.h"
+#include "compact/price.h"
 #include "compact/shape.h"
 #include "engine/decisions.h"
 #include "engine/events.h"
@@ -214,6 +215,9 @@ struct nori_engine {
     _Atomic uint64_t shape_look_us;    /* What that took. */
     uint64_t shape_done;               /* The maintenance round's, too: all that was done when it looked, */
     uint64_t shape_done_us;            /* and when it found more than before. */
+    uint64_t shape_file_bytes;         /* What a flush makes, as level 0 has shown last; 0: it has not. */
+    struct nr_price shape_price;       /* Of reads, and what had been read when it was found: the round's as well. */
+    uint64_t shape_gets, shape_probes; /* */
     _Atomic uint64_t shape_many_hints; /* So many are enough to look again soon. */
     _Atomic uint32_t shape_hints;      /* Since then. */
     struct nr_scheduler scheduler NR_GUARDED;

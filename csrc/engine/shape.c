@@ -9,10 +9,9 @@
 /* What a get takes beside looking into runs, in probes: the call, the memtables, the block that has the key. */
 #define OTHER_PROBES 5.0
 #define SCAN_PROBES 10.0
-/* A caller waits for its reads, nobody for merges: its time counts so many times as much as theirs. With 1 ranges that
- * take 90 % of all reads stay tiered where everything is cached; with 34 gets of scattered hot keys look into 1.26
- * times the runs that leveled needs; with 64 tenants are merged for more than that is worth (benchmarks/README.md). */
-#define CALLER_WEIGHT 60.0
+/* A caller waits for its reads, nobody for merges: its time counts at most so many times as much as theirs, and for
+ * less where reads come to their aim by less (compact/price.h). */
+#define CALLER_WEIGHT 120.0
 /* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
 #define EAGER_PART 0.4
 /* What is read now is taken to go on for a heat interval, and for at least so long: the interval says how soon shapes
@@ -22,6 +21,9 @@
 #define REST_INTERVALS 10
 /* Of a slot, on average: what is read less says little of where. */
 #define SEARCHES_PER_LOOK 256
+/* Slots of a level by which the price of reads is found; and gets by which the runs that they look into are. */
+#define MOST_SAMPLES 2048
+#define LEAST_GETS 256
 
 /* Gets by where they end: what those that end above level 1 take says nothing of what a run more would. */
 struct gets {
@@ -66,6 +68,9 @@ struct looking {
     struct nr_heat_rates *rates; /* Owned, like the next two; room for the slots of any level. */
     struct nr_heat_density *scratch;
     struct nr_heat *heats;
+    struct nr_shape_slot *samples; /* Owned, of all levels; from level 1 on they are 'sampled'. */
+    struct nr_price_level sampled[NORI_MAX_LEVELS];
+    double ratios[NORI_MAX_LEVELS]; /* How many times as much a level has as what arrives in it at a time. */
 };
 
 static void looking_clear(struct looking *looking)
@@ -73,22 +78,43 @@ static void looking_clear(struct looking *looking)
     nr_free(looking->rates);
     nr_free(looking->scratch);
     nr_free(looking->heats);
+    nr_free(looking->samples);
 }
 
 static nori_status looking_init(struct looking *looking, const struct nr_version *version, struct nori_error *err)
 {
-    size_t most = 0;
-    for (size_t level = 1; level < version->level_count; level++)
+    size_t most = 0, samples = 0;
+    for (size_t level = 1; level < version->level_count; level++) {
         most = NR_MAX(most, version->levels[level]->slot_count);
+        samples += NR_MIN(version->levels[level]->slot_count, MOST_SAMPLES);
+    }
     looking->rates = nr_alloc(most * sizeof *looking->rates);
     looking->scratch = nr_alloc(most * sizeof *looking->scratch);
     looking->heats = nr_alloc(most * sizeof *looking->heats);
-    if (looking->rates && looking->scratch && looking->heats) return NORI_OK;
+    looking->samples = nr_alloc(samples * sizeof *looking->samples);
+    if (looking->rates && looking->scratch && looking->heats && looking->samples) return NORI_OK;
     looking_clear(looking);
     return nr_fail_memory(err, most * sizeof *looking->rates);
 }
 
-static struct nr_shape_slot describe(const struct nr_slot *slot, const struct nori_options *options)
+/* In the turn. Level 1 gets as many files as are admitted at a time, others what the level above hands down. */
+static void find_ratios(struct nori_engine *engine, const struct nr_version *version, struct looking *looking)
+{
+    const struct nori_options *options = &engine->options;
+    const struct nr_slot *level0 = nr_version_level0(version);
+    uint64_t file_bytes = 0; /* A part of a file may have been admitted: that of the largest is the least. */
+    for (size_t i = 0; i < level0->run_count; i++) file_bytes = NR_MAX(file_bytes, level0->runs[i]->bytes);
+    if (file_bytes > 0) engine->shape_file_bytes = file_bytes;
+    if (engine->shape_file_bytes == 0) engine->shape_file_bytes = (uint64_t)options->memtable.flush_trigger_bytes;
+    double arriving = NR_L0_ADMIT_DEPTH * (double)engine->shape_file_bytes;
+    for (size_t number = 1; number < version->level_count; number++) {
+        double bytes = (double)version->levels[number]->bytes;
+        looking->ratios[number] = NR_MIN(NR_MAX(bytes / arriving, 1), (double)options->fanout);
+        if (bytes > 0) arriving = bytes;
+    }
+}
+
+static struct nr_shape_slot describe(const struct nr_slot *slot, const struct looking *looking)
 {
     const struct nr_activity_state *state = &slot->activity->state;
     return (struct nr_shape_slot){
@@ -102,15 +128,44 @@ static struct nr_shape_slot describe(const struct nr_slot *slot, const struct no
         .recent_scans = state->recent_scans,
         .recent_secs = state->recent_secs,
         .probed_part = nr_heat_probed_part(state, slot->run_count),
-        .ratio = (double)options->fanout,
+        .ratio = looking->ratios[slot->level],
     };
+}
+
+/* Under engine.lock. Of many slots each nth. */
+static void take_samples(const struct nr_version *version, struct looking *looking)
+{
+    struct nr_shape_slot *sample = looking->samples;
+    for (size_t number = 1; number < version->level_count; number++) {
+        const struct nr_level *level = version->levels[number];
+        size_t count = NR_MIN(level->slot_count, MOST_SAMPLES);
+        looking->sampled[number - 1] =
+            (struct nr_price_level){sample, count, (double)level->slot_count / (double)NR_MAX(count, 1)};
+        for (size_t i = 0; i < count; i++)
+            *sample++ = describe(nr_level_slot(level, i * level->slot_count / count), looking);
+    }
+}
+
+/* In the turn. */
+static void set_price(struct nori_engine *engine, const struct nr_version *version, struct looking *looking)
+{
+    struct nr_read_totals totals = nr_read_sum(engine);
+    uint64_t gets = totals.gets - engine->shape_gets;
+    if (gets >= LEAST_GETS) {
+        engine->shape_price.probes_per_get = (double)(totals.runs_probed - engine->shape_probes) / (double)gets;
+        engine->shape_gets = totals.gets;
+        engine->shape_probes = totals.runs_probed;
+    }
+    nr_price_follow(&engine->shape_price, looking->sampled, version->level_count - 1, &looking->costs,
+                    (uint32_t)engine->options.k_global);
+    looking->costs = nr_price_costs(&engine->shape_price, looking->costs);
 }
 
 static uint32_t wanted_k(const struct nori_engine *engine, const struct looking *looking, const struct nr_slot *slot,
                          double heat)
 {
     const struct nori_options *options = &engine->options;
-    struct nr_shape_slot shape = describe(slot, options);
+    struct nr_shape_slot shape = describe(slot, looking);
     shape.heat = heat;
     if (options->k_policy == NORI_K_HEAT) return nr_shape_by_heat(&shape, (uint32_t)options->k_global);
     return nr_shape_by_cost(&shape, &looking->costs, (uint32_t)options->k_global);
@@ -124,7 +179,7 @@ static bool may_fall(const struct nori_engine *engine, const struct looking *loo
     uint64_t bytes = 0;
     if (slot->run_count <= k || options->k_policy == NORI_K_HEAT) return true;
     for (size_t i = 0; i + k <= slot->run_count; i++) bytes += slot->runs[i]->bytes;
-    struct nr_shape_slot shape = describe(slot, options);
+    struct nr_shape_slot shape = describe(slot, looking);
     struct nr_shape_costs costs = looking->costs;
     costs.probe_ns *= EAGER_PART;
     costs.scan_ns *= EAGER_PART;
@@ -172,6 +227,11 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     nr_mutex_lock(&engine->lock);
     nr_heat_fold_now_locked(engine, version);
     looking.costs = measure_costs(engine);
+    find_ratios(engine, version, &looking);
+    take_samples(version, &looking);
+    nr_mutex_unlock(&engine->lock);
+    set_price(engine, version, &looking);
+    nr_mutex_lock(&engine->lock);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++) {
         slots += version->levels[level]->slot_count;
         rc = edit_level(engine, version->levels[level], level, now_us, &looking, edit, &changed, err);
@@ -208,7 +268,7 @@ void nr_shape_hint(struct nori_engine *engine)
  * each other then is no reason to edit anything. */
 static bool is_at_rest(struct nori_engine *engine, uint64_t now_us)
 {
-    if (engine->merging.model) return false; /* Simulated reads are counted elsewhere. */
+    if (engine->merging.model) return false; /* Simulated writes are counted elsewhere. */
     uint64_t done = nr_read_sum(engine).gets + atomic_load(&engine->published_sequence) +
                     atomic_load_explicit(&engine->compaction_bytes_written, memory_order_relaxed);
     for (size_t i = 0; i < NR_ARRAY_LEN(engine->stripes); i++)

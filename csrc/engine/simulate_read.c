@@ -160,6 +160,14 @@ static void learn(struct nr_simulation *simulation, double seconds)
     }
 }
 
+static void count_gets(const struct walk *walk)
+{
+    struct nr_read_counts *counts = &walk->simulation->engine->stripes[0].shared;
+    double gets = walk->simulation->params.reads_per_sec * walk->seconds;
+    atomic_fetch_add(&counts->gets, round_at_random(walk->simulation, gets));
+    atomic_fetch_add(&counts->runs_probed, round_at_random(walk->simulation, gets * walk->found.probes));
+}
+
 /* Which range has which reads by now. */
 static void turn_ranges(struct nr_simulation *simulation)
 {
@@ -189,6 +197,7 @@ nori_status nr_sim_read(struct nr_simulation *simulation, double seconds, struct
     if (!walk.reach || !walk.above) NR_CHECK(nr_fail_memory(err, most * sizeof *walk.reach));
     for (uint32_t level = 1; level <= deepest; level++) walk_level(&walk, level);
     if (seconds > 0) learn(simulation, seconds);
+    if (seconds > 0) count_gets(&walk);
     simulation->reads = walk.found;
 out:
     nr_free(walk.reach);

@@ -32,7 +32,7 @@ struct nr_table_properties {
 
 /* Expired entries are to be gone a tenth of their lifetime after they expired. From this part on they are a reason to
  * merge. */
-#define NR_EXPIRED_DUE (1.0 / 12)
+#define NR_EXPIRED_DUE 0.09
 /* When the table becomes one: when all of it has expired, or its first entry so long ago; UINT64_MAX: it does not. */
 uint64_t nr_properties_due_ms(const struct nr_table_properties *properties);
 
