@@ -57,10 +57,11 @@ bool nr_heat_fold(struct nr_activity *activity, size_t run_count, uint64_t now_u
     double weight = nr_heat_weight(elapsed_us, alpha, interval_secs);
     counts = nr_activity_take(activity);
     state->read_rate = blend(state->read_rate, (double)(counts.searches + counts.sheltered) / seconds, weight);
+    state->sheltered_rate = blend(state->sheltered_rate, (double)counts.sheltered / seconds, weight);
     state->write_rate = blend(state->write_rate, (double)counts.bytes_arrived / seconds, weight);
     state->mean_write_rate += weight * ((double)counts.bytes_arrived / seconds - state->mean_write_rate);
     state->scan_rate = blend(state->scan_rate, (double)counts.scans / seconds, weight);
-    state->recent_reads = at_least(counts.searches + counts.sheltered);
+    state->recent_reads = at_least(counts.searches);
     state->recent_scans = at_least(counts.scans);
     state->recent_secs = seconds;
     fold_probes(state, &counts, run_count, exp(-seconds / interval_secs));

@@ -15,6 +15,9 @@
  * follow by cost, and have no say in the price. */
 #define URGENT_PART 0.125
 #define LEAST_PRICE 0.06
+/* In heat intervals: for how long what was too much is remembered; and how much of it is to be made good at a time. */
+#define MEMORY 10.0
+#define GOOD_PART 2.0
 #define STEPS 8
 #define FOLLOWING_PART 0.3
 
@@ -93,7 +96,8 @@ static double extra_by_k(const struct urgent *urgent, const struct nr_shape_cost
     return probes * urgent->scale;
 }
 
-/* Probes a second if all slots had one run. What comes to a level may be less than all gets: those that end above. */
+/* Probes a second if all slots had one run. All gets are those of the first level; or of a later one, if it is empty.
+ */
 static double least_probes(const struct nr_price_level *levels, size_t level_count, double probes_per_get,
                            const struct nr_shape_costs *costs)
 {
@@ -102,7 +106,7 @@ static double least_probes(const struct nr_price_level *levels, size_t level_cou
         double level_gets = 0;
         for (size_t j = 0; j < levels[i].count; j++) {
             const struct nr_shape_slot *slot = &levels[i].slots[j];
-            level_gets += slot->read_rate * levels[i].slots_per_sample;
+            level_gets += (slot->read_rate + slot->sheltered_rate) * levels[i].slots_per_sample;
             extra += slot->read_rate * slot->probed_part * runs_beyond(slot) * levels[i].slots_per_sample;
             scans += scans_of(slot, costs) * levels[i].slots_per_sample;
         }
@@ -121,7 +125,7 @@ static double sum_by_k(const struct urgent *urgent, size_t count, const struct n
 }
 
 void nr_price_follow(struct nr_price *price, struct nr_price_level *levels, size_t level_count,
-                     const struct nr_shape_costs *costs, uint32_t k_global)
+                     const struct nr_shape_costs *costs, uint32_t k_global, double intervals)
 {
     struct urgent urgent[NORI_MAX_LEVELS];
     struct nr_price low = {.part = LEAST_PRICE}, high = {.part = 1};
@@ -132,7 +136,9 @@ void nr_price_follow(struct nr_price *price, struct nr_price_level *levels, size
         now += extra_now(&urgent[i], costs);
     }
     double beyond_k = price->part > 0 ? now - sum_by_k(urgent, level_count, price, costs, k_global) : 0;
-    double aim = NR_MIN(NR_MAX(AIM * least - beyond_k, LEAST_AIM * least), MOST_AIM * least);
+    if (least > 0) price->overdrawn += (1 - exp(-intervals / MEMORY)) * (now / least - AIM - price->overdrawn);
+    double aim = (AIM - GOOD_PART * NR_MAX(price->overdrawn, 0)) * least - beyond_k;
+    aim = NR_MIN(NR_MAX(aim, LEAST_AIM * least), MOST_AIM * least);
     for (int step = 0; step < STEPS && least > 0; step++) {
         struct nr_price tried = {.part = sqrt(low.part * high.part)};
         bool is_enough = sum_by_k(urgent, level_count, &tried, costs, k_global) <= aim;

@@ -7,7 +7,8 @@
  * cache.
  *
  * K says how many runs a slot may have; there are more while it has just fallen, and fewer where little arrives. By how
- * much what there is differs from what K says is taken to stay.
+ * much what there is differs from what K says is taken to stay. And the aim is one for some time: while shapes follow
+ * what is read now, reads look into more, and into less afterwards.
  *
  * Pure: what is known of slots in, a price out. */
 #ifndef NR_COMPACT_PRICE_H
@@ -25,12 +26,13 @@ struct nr_price_level {
 struct nr_price {
     double part;           /* Of the costs of reading; 0: not known yet. */
     double probes_per_get; /* Runs that gets look into, of late. */
+    double overdrawn; /* By how much more than the aim that was of late, as a part of what leveled slots would take. */
 };
 
 /* Moves price->part towards what the slots ask for, all of the way if it is not known. 'levels' begins with level 1 and
- * has 'level_count' <= NORI_MAX_LEVELS. Without reads it is 1. */
+ * has 'level_count' <= NORI_MAX_LEVELS; 'intervals' of heat have passed since the last time. Without reads it is 1. */
 void nr_price_follow(struct nr_price *price, struct nr_price_level *levels, size_t level_count,
-                     const struct nr_shape_costs *costs, uint32_t k_global);
+                     const struct nr_shape_costs *costs, uint32_t k_global, double intervals);
 
 static inline struct nr_shape_costs nr_price_costs(const struct nr_price *price, struct nr_shape_costs costs)
 {

@@ -31,6 +31,16 @@ static double cost_of(const struct nr_shape_slot *slot, const struct nr_shape_co
     return extra_runs * reading_rate(slot, costs) + slot->write_rate * rewritten * costs->byte_ns;
 }
 
+void nr_shape_ratios(const uint64_t *level_bytes, size_t level_count, uint64_t arriving_bytes, double most,
+                     double *ratios_out)
+{
+    for (size_t i = 0; i < level_count; i++) {
+        double ratio = (double)level_bytes[i] / (double)NR_MAX(arriving_bytes, 1);
+        ratios_out[i] = NR_MIN(NR_MAX(ratio, 1), most);
+        if (level_bytes[i] > 0) arriving_bytes = level_bytes[i];
+    }
+}
+
 uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k_global)
 {
     uint32_t best = k_global;

@@ -5,8 +5,9 @@
  * "cost": the K for which reads x cost of the runs they look at + bytes arriving x cost of rewriting is least. A slot
  * that takes K runs has (K + 1) / 2 on average, of which a get looks into the first, and into that part of the others
  * that gets looked into of late. A byte that arrives is written once, and the slot's other bytes are
- * rewritten with it: with one run about half a fan-out of them, with K runs a Kth part of that. Rates that rise are
- * those that were seen last: the folded ones take intervals to follow, and K changes once in an interval.
+ * rewritten with it: with one run half of the ratio of what is there to what arrives, with K runs a Kth part of that.
+ * Rates that rise are those that were seen last: the folded ones take intervals to follow, and K changes once in an
+ * interval.
  *
  * A K that is wanted rewrites nothing: what arrives next is merged with what is there, as it would be in a slot that
  * always had it. To merge before that costs the bytes for nothing but the reads of the time between: the slot's K falls
@@ -30,7 +31,8 @@ struct nr_shape_slot {
     uint64_t bytes;
     uint64_t run_count;
     uint32_t k;                                     /* As it is; 0: not decided. */
-    double read_rate;                               /* Per second; so is scan_rate. */
+    double read_rate;                               /* Searches per second; so are the next two. */
+    double sheltered_rate;                          /* Of its keys' gets, those that end above. */
     double scan_rate;                               /* */
     double write_rate;                              /* Bytes arriving per second. */
     double heat;                                    /* 0..1 */
@@ -38,6 +40,11 @@ struct nr_shape_slot {
     double recent_reads, recent_scans, recent_secs; /* As in nr_activity_state. */
     double probed_part;                             /* Of runs that there are, beyond the first, by a get. 0..1 */
 };
+
+/* For each level from the first one on, how many times as much it has as what arrives in it at a time: what the level
+ * above has, and in the first one 'arriving_bytes'. Levels without bytes are passed over. 1..most */
+void nr_shape_ratios(const uint64_t *level_bytes, size_t level_count, uint64_t arriving_bytes, double most,
+                     double *ratios_out);
 
 /* The K wanted. */
 uint32_t nr_shape_by_cost(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs, uint32_t k_global);

@@ -12,8 +12,10 @@
 /* A caller waits for its reads, nobody for merges: its time counts at most so many times as much as theirs, and for
  * less where reads come to their aim by less (compact/price.h). */
 #define CALLER_WEIGHT 120.0
-/* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. */
+/* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. At least so
+ * much of the full price: where all that is read is leveled at next to none, what is read from now on is to be, too. */
 #define EAGER_PART 0.4
+#define LEAST_EAGER_PART 0.2
 /* What is read now is taken to go on for a heat interval, and for at least so long: the interval says how soon shapes
  * are to follow, not that what they follow is as short. */
 #define LEAST_HORIZON_SECS 5.0
@@ -64,13 +66,13 @@ static struct nr_shape_costs measure_costs(struct nori_engine *engine)
 
 /* What looking at a level takes. */
 struct looking {
-    struct nr_shape_costs costs;
+    struct nr_shape_costs costs, eager_costs;
     struct nr_heat_rates *rates; /* Owned, like the next two; room for the slots of any level. */
     struct nr_heat_density *scratch;
     struct nr_heat *heats;
     struct nr_shape_slot *samples; /* Owned, of all levels; from level 1 on they are 'sampled'. */
     struct nr_price_level sampled[NORI_MAX_LEVELS];
-    double ratios[NORI_MAX_LEVELS]; /* How many times as much a level has as what arrives in it at a time. */
+    double ratios[NORI_MAX_LEVELS]; /* From level 1 on. */
 };
 
 static void looking_clear(struct looking *looking)
@@ -97,21 +99,20 @@ static nori_status looking_init(struct looking *looking, const struct nr_version
     return nr_fail_memory(err, most * sizeof *looking->rates);
 }
 
-/* In the turn. Level 1 gets as many files as are admitted at a time, others what the level above hands down. */
+/* In the turn. Level 1 gets as many files as are admitted at a time. */
 static void find_ratios(struct nori_engine *engine, const struct nr_version *version, struct looking *looking)
 {
     const struct nori_options *options = &engine->options;
     const struct nr_slot *level0 = nr_version_level0(version);
-    uint64_t file_bytes = 0; /* A part of a file may have been admitted: that of the largest is the least. */
+    uint64_t level_bytes[NORI_MAX_LEVELS], file_bytes = 0;
+    /* Of the others a part may have been admitted. */
     for (size_t i = 0; i < level0->run_count; i++) file_bytes = NR_MAX(file_bytes, level0->runs[i]->bytes);
     if (file_bytes > 0) engine->shape_file_bytes = file_bytes;
     if (engine->shape_file_bytes == 0) engine->shape_file_bytes = (uint64_t)options->memtable.flush_trigger_bytes;
-    double arriving = NR_L0_ADMIT_DEPTH * (double)engine->shape_file_bytes;
-    for (size_t number = 1; number < version->level_count; number++) {
-        double bytes = (double)version->levels[number]->bytes;
-        looking->ratios[number] = NR_MIN(NR_MAX(bytes / arriving, 1), (double)options->fanout);
-        if (bytes > 0) arriving = bytes;
-    }
+    for (size_t level = 1; level < version->level_count; level++)
+        level_bytes[level - 1] = version->levels[level]->bytes;
+    nr_shape_ratios(level_bytes, version->level_count - 1, NR_L0_ADMIT_DEPTH * engine->shape_file_bytes,
+                    (double)options->fanout, looking->ratios);
 }
 
 static struct nr_shape_slot describe(const struct nr_slot *slot, const struct looking *looking)
@@ -121,14 +122,15 @@ static struct nr_shape_slot describe(const struct nr_slot *slot, const struct lo
         .bytes = slot->bytes,
         .run_count = slot->run_count,
         .k = slot->k_max,
-        .read_rate = state->read_rate,
+        .read_rate = NR_MAX(state->read_rate - state->sheltered_rate, 0),
+        .sheltered_rate = state->sheltered_rate,
         .scan_rate = state->scan_rate,
         .write_rate = nr_arrivals_rate(state),
         .recent_reads = state->recent_reads,
         .recent_scans = state->recent_scans,
         .recent_secs = state->recent_secs,
         .probed_part = nr_heat_probed_part(state, slot->run_count),
-        .ratio = looking->ratios[slot->level],
+        .ratio = looking->ratios[slot->level - 1],
     };
 }
 
@@ -147,8 +149,10 @@ static void take_samples(const struct nr_version *version, struct looking *looki
 }
 
 /* In the turn. */
-static void set_price(struct nori_engine *engine, const struct nr_version *version, struct looking *looking)
+static void set_price(struct nori_engine *engine, const struct nr_version *version, uint64_t now_us,
+                      struct looking *looking)
 {
+    double interval_us = engine->options.heat_decay_interval_secs * 1e6;
     struct nr_read_totals totals = nr_read_sum(engine);
     uint64_t gets = totals.gets - engine->shape_gets;
     if (gets >= LEAST_GETS) {
@@ -157,7 +161,10 @@ static void set_price(struct nori_engine *engine, const struct nr_version *versi
         engine->shape_probes = totals.runs_probed;
     }
     nr_price_follow(&engine->shape_price, looking->sampled, version->level_count - 1, &looking->costs,
-                    (uint32_t)engine->options.k_global);
+                    (uint32_t)engine->options.k_global, (double)(now_us - engine->shape_priced_us) / interval_us);
+    engine->shape_priced_us = now_us;
+    struct nr_price eager = {.part = NR_MAX(EAGER_PART * engine->shape_price.part, LEAST_EAGER_PART)};
+    looking->eager_costs = nr_price_costs(&eager, looking->costs);
     looking->costs = nr_price_costs(&engine->shape_price, looking->costs);
 }
 
@@ -180,11 +187,8 @@ static bool may_fall(const struct nori_engine *engine, const struct looking *loo
     if (slot->run_count <= k || options->k_policy == NORI_K_HEAT) return true;
     for (size_t i = 0; i + k <= slot->run_count; i++) bytes += slot->runs[i]->bytes;
     struct nr_shape_slot shape = describe(slot, looking);
-    struct nr_shape_costs costs = looking->costs;
-    costs.probe_ns *= EAGER_PART;
-    costs.scan_ns *= EAGER_PART;
     double horizon_secs = NR_MAX(options->heat_decay_interval_secs, LEAST_HORIZON_SECS);
-    return nr_shape_is_worth_merging(&shape, &costs, k, bytes, horizon_secs);
+    return nr_shape_is_worth_merging(&shape, &looking->eager_costs, k, bytes, horizon_secs);
 }
 
 /* Under engine.lock. A slot that a job has locked is left for the next time: the job would undo it. */
@@ -230,7 +234,7 @@ static nori_status update(struct nori_engine *engine, const struct nr_version *v
     find_ratios(engine, version, &looking);
     take_samples(version, &looking);
     nr_mutex_unlock(&engine->lock);
-    set_price(engine, version, &looking);
+    set_price(engine, version, now_us, &looking);
     nr_mutex_lock(&engine->lock);
     for (uint32_t level = 1; level < version->level_count && rc == NORI_OK; level++) {
         slots += version->levels[level]->slot_count;

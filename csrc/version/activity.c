@@ -84,6 +84,7 @@ void nr_activity_share(struct nr_activity *into, const struct nr_activity *from,
     else if (old->probes_per_read > 0 && reads + more > 0)
         state->probes_per_read = (state->probes_per_read * reads + old->probes_per_read * more) / (reads + more);
     state->read_rate += more;
+    state->sheltered_rate += old->sheltered_rate * part;
     state->write_rate += old->write_rate * part;
     state->mean_write_rate += old->mean_write_rate * part;
     state->scan_rate += old->scan_rate * part;

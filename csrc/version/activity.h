@@ -31,13 +31,14 @@ struct nr_activity_counts {
 /* All guarded by the engine's lock. */
 struct nr_activity_state {
     double read_rate;         /* Per second. */
+    double sheltered_rate;    /* Of these, reads that ended above. */
     double write_rate;        /* Bytes per second. */
     double scan_rate;         /* Per second. */
     double mean_write_rate;   /* The same, rising no faster than it falls: of few large parts the mean. */
     double arrival_rate;      /* Bytes per second to be expected (compact/arrivals.h). */
     uint32_t wanted_k;        /* Runs that are worth what they cost, of what arrives; 0: not decided. */
     uint64_t tree_bytes;      /* Of the slot and all below it, when that was set. */
-    double recent_reads;      /* That the last fold saw, as few as chance may have made many; so is the next. */
+    double recent_reads;      /* Searches that the last fold saw, as few as chance may have made many; so are scans. */
     double recent_scans;      /* */
     double recent_secs;       /* What that fold was over; 0: none. */
     double extra_probes;      /* Of late, runs beyond the first that searches looked into, */

@@ -45,6 +45,24 @@ TEST(reads_and_writes_are_weighed)
     EXPECT(seen[1] && seen[2] && seen[4]);
 }
 
+TEST(a_level_that_has_little_more_than_what_arrives_rewrites_little)
+{
+    static const uint64_t bytes[] = {300, 0, 1500, 60000, 1000};
+    double ratios[5];
+    nr_shape_ratios(bytes, 5, 100, 10, ratios);
+    EXPECT(ratios[0] == 3 && ratios[1] == 1 && ratios[2] == 5);
+    EXPECT(ratios[3] == 10); /* At most the fan-out. */
+    EXPECT(ratios[4] == 1);
+    nr_shape_ratios(bytes, 1, 0, 10, ratios);
+    EXPECT(ratios[0] == 10);
+    /* One run instead of two costs a quarter of the ratio: worth it where that is small. */
+    struct nr_shape_slot slot = {.bytes = 1 << 20, .read_rate = 1000, .probed_part = 1, .write_rate = 5e4};
+    slot.ratio = 10;
+    EXPECT(nr_shape_by_cost(&slot, &costs, 4) > 1);
+    slot.ratio = 1.5;
+    EXPECT_EQ(nr_shape_by_cost(&slot, &costs, 4), 1);
+}
+
 static bool is_worth(struct nr_shape_slot slot)
 {
     slot.ratio = 10;
