@@ -24,7 +24,7 @@
 /* In gets. */
 static double scans_of(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs)
 {
-    return slot->scan_rate * costs->scan_ns / costs->probe_ns;
+    return slot->scan_rate * costs->scan_ns / NR_MAX(costs->probe_ns, 1);
 }
 
 static double visits_of(const struct nr_shape_slot *slot, const struct nr_shape_costs *costs)
@@ -96,8 +96,7 @@ static double extra_by_k(const struct urgent *urgent, const struct nr_shape_cost
     return probes * urgent->scale;
 }
 
-/* Probes a second if all slots had one run. All gets are those of the first level; or of a later one, if it is empty.
- */
+/* Probes a second if all slots had one run. All gets are those of the first level; of a later one, if it is empty. */
 static double least_probes(const struct nr_price_level *levels, size_t level_count, double probes_per_get,
                            const struct nr_shape_costs *costs)
 {
