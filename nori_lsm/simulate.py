@@ -69,7 +69,7 @@ class Workload:
     merge_bytes_per_sec   that one background job reads; there are io.max_background_jobs
     edit_secs             that a manifest edit takes
     probe_ns, rewrite_ns  what k_policy="cost" weighs: a run more that a get looks into, at most, and a byte rewritten.
-                          The engine measures its own: 120 times what of the median get falls to one of its probes and
+                          The engine measures its own: 60 times what of the median get falls to one of its probes and
                           five more, and what a merge takes of a processor
     wait_at_depth         writers wait of themselves where level 0 is deeper than so many files; 0: never
     rotate_secs           each time so many have gone by, every range gets the reads of the one before; 0: never

@@ -14,7 +14,7 @@
 /* What is read most: slots with at least this part of the reads a byte that half of a level's reads have. The others
  * follow by cost, and have no say in the price. */
 #define URGENT_PART 0.125
-#define LEAST_PRICE 0.06
+#define LEAST_PRICE 0.12
 /* In heat intervals: for how long what was too much is remembered; and how much of it is to be made good at a time. */
 #define MEMORY 10.0
 #define GOOD_PART 2.0

@@ -11,11 +11,10 @@
 #define SCAN_PROBES 10.0
 /* A caller waits for its reads, nobody for merges: its time counts at most so many times as much as theirs, and for
  * less where reads come to their aim by less (compact/price.h). */
-#define CALLER_WEIGHT 120.0
-/* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. At least so
- * much of the full price: where all that is read is leveled at next to none, what is read from now on is to be, too. */
+#define CALLER_WEIGHT 60.0
+/* Of that, what counts for merging before the next arrival would: the bytes are written once more for it. Whatever the
+ * price is: where all that is read is leveled at next to none, what is read from now on is to be, too. */
 #define EAGER_PART 0.4
-#define LEAST_EAGER_PART 0.2
 /* What is read now is taken to go on for a heat interval, and for at least so long: the interval says how soon shapes
  * are to follow, not that what they follow is as short. */
 #define LEAST_HORIZON_SECS 5.0
@@ -163,7 +162,7 @@ static void set_price(struct nori_engine *engine, const struct nr_version *versi
     nr_price_follow(&engine->shape_price, looking->sampled, version->level_count - 1, &looking->costs,
                     (uint32_t)engine->options.k_global, (double)(now_us - engine->shape_priced_us) / interval_us);
     engine->shape_priced_us = now_us;
-    struct nr_price eager = {.part = NR_MAX(EAGER_PART * engine->shape_price.part, LEAST_EAGER_PART)};
+    struct nr_price eager = {.part = EAGER_PART};
     looking->eager_costs = nr_price_costs(&eager, looking->costs);
     looking->costs = nr_price_costs(&engine->shape_price, looking->costs);
 }
