@@ -2,7 +2,7 @@
  *
  * A caller waits for a read, and nobody for a merge: so reads have an aim. What is read most is to look into hardly
  * more runs than it would if all slots were leveled. The price is the lowest at which K by cost comes to that, and at
- * most 1 time the costs that are given, so that a few reads do not have all of a database merged for their sake. Within
+ * most the costs that are given, so that a few reads do not have all of a database merged for their sake. Within
  * that it does not matter how quick a get is beside a merge, which differs from machine to machine and from cache to
  * cache.
  *

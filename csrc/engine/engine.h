@@ -211,13 +211,14 @@ struct nori_engine {
     uint64_t heat_folded_us NR_GUARDED; /* The last round, or open. The state of slots' activities: by lock, too. */
     uint64_t heat_saved_us;             /* Of the maintenance round and close only. */
     uint64_t expiry_us;                 /* Of the maintenance round only: when to look for what has expired. */
-    _Atomic uint64_t shaped_us;     /* Stored by the maintenance round only: when K was looked at. So is the next. */
-    _Atomic uint64_t shape_look_us; /* What that took. */
-    uint64_t shape_done;            /* The maintenance round's, too: all that was done when it looked, */
-    uint64_t shape_done_us;         /* and when it found more than before. */
-    uint64_t shape_file_bytes;      /* What a flush makes, as level 0 has shown last; 0: it has not. */
-    struct nr_price shape_price;    /* Of reads; what had been read when it was found, and when that was: as well. */
-    uint64_t shape_gets, shape_probes, shape_priced_us;
+    _Atomic uint64_t shaped_us;        /* Stored by the maintenance round only: when K was looked at. So is the next. */
+    _Atomic uint64_t shape_look_us;    /* What that took. */
+    uint64_t shape_done;               /* The maintenance round's, too: all that was done when it looked, */
+    uint64_t shape_done_us;            /* and when it found more than before. */
+    uint64_t shape_file_bytes;         /* What a flush makes, as level 0 has shown last; 0: it has not. */
+    struct nr_price shape_price;       /* Of reads. The round's, like the next three. */
+    uint64_t shape_gets, shape_probes; /* All gets, and the runs they looked into, by then. */
+    uint64_t shape_priced_us;          /* When it was found; 0: never. */
     _Atomic uint64_t shape_many_hints; /* So many are enough to look again soon. */
     _Atomic uint32_t shape_hints;      /* Since then. */
     struct nr_scheduler scheduler NR_GUARDED;

@@ -151,7 +151,7 @@ static void take_samples(const struct nr_version *version, struct looking *looki
 static void set_price(struct nori_engine *engine, const struct nr_version *version, uint64_t now_us,
                       struct looking *looking)
 {
-    double interval_us = engine->options.heat_decay_interval_secs * 1e6;
+    double elapsed_us = engine->shape_priced_us > 0 ? (double)(now_us - engine->shape_priced_us) : 0;
     struct nr_read_totals totals = nr_read_sum(engine);
     uint64_t gets = totals.gets - engine->shape_gets;
     if (gets >= LEAST_GETS) {
@@ -160,7 +160,7 @@ static void set_price(struct nori_engine *engine, const struct nr_version *versi
         engine->shape_probes = totals.runs_probed;
     }
     nr_price_follow(&engine->shape_price, looking->sampled, version->level_count - 1, &looking->costs,
-                    (uint32_t)engine->options.k_global, (double)(now_us - engine->shape_priced_us) / interval_us);
+                    (uint32_t)engine->options.k_global, elapsed_us / 1e6 / engine->options.heat_decay_interval_secs);
     engine->shape_priced_us = now_us;
     struct nr_price eager = {.part = EAGER_PART};
     looking->eager_costs = nr_price_costs(&eager, looking->costs);
